@@ -1,0 +1,304 @@
+"""Commits of branches back into patch files, without loss and without churn.
+
+What is written is not the commits as they stand but the commits as the new series
+rebuilds them, topic alone on the pin: the result of an export is therefore applied before
+it is believed, and the files are the same bytes however the branch came about. The swap
+is a redo log: all new files first stand complete under patches/.staged/, so a kill leaves
+the old series or one that the next run finishes.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from patchstack.apply import RECORD, START, Refs, history, uncommitted, worktrees
+from patchstack.errors import ExportError, UnsavedWorkError
+from patchstack.git import Repo, scratch
+from patchstack.patch import Patch
+from patchstack.project import Project
+from patchstack.series import Pin, Series, Topic, rewritten_series
+from patchstack.source import Source
+from patchstack.stack import Builder, format_patches
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export did: the branches it read and the files it changed."""
+
+    branches: tuple[str, ...]
+    written: tuple[Path, ...]
+    deleted: tuple[Path, ...]
+
+
+def export_branches(
+    project: Project,
+    series: Series,
+    source: Source,
+    names: tuple[str, ...] = (),
+    new_to: str | None = None,
+) -> Export:
+    """Write the commits of branches to `patches/`.
+
+    `names` are topics or branches; without any, every branch that is not where apply left
+    it. `new_to` names the topic of commits on the integration branch that no patch holds
+    and whose place does not tell their topic.
+    """
+    with project.exclusive():
+        refs = Refs.read(source.repo)
+        branches = _chosen(series, refs, names)
+        _refuse_uncommitted(project, source.repo, branches)
+        with scratch(project, source.repo, keep_objects=True) as repo:
+            starts, edited = {}, series
+            for branch in branches:
+                if branch == series.integration.branch:
+                    starts[branch] = source.base
+                    found = _by_topic(repo, series, source, refs.heads[branch], new_to)
+                else:
+                    topic = _owner(series, branch)
+                    starts[branch] = _start(repo, series, source, refs, topic)
+                    found = {topic.name: _commits(repo, branch, starts[branch], refs.heads[branch])}
+                edited = replace(edited, patches=edited.patches | found)
+            builder = Builder(repo, source, edited)
+            canonical = _rebuild(builder, series, edited)
+            for branch in branches:
+                _check_lossless(builder, edited, branch, starts[branch], refs.heads[branch])
+        written, deleted = swap_series(project, series, series.topics, canonical, series.pin)
+        _record(source.repo, refs, starts)
+        return Export(branches, written, deleted)
+
+
+def _chosen(series: Series, refs: Refs, names: tuple[str, ...]) -> tuple[str, ...]:
+    known = {topic.branch: topic.branch for topic in series.topics}
+    known |= {topic.name: topic.branch for topic in series.topics}
+    known[series.integration.branch] = series.integration.branch
+    if not names:
+        moved = [name for name in dict.fromkeys(known.values()) if name in refs.heads]
+        return tuple(name for name in moved if refs.heads[name] != refs.records.get(name))
+    for name in names:
+        if name not in known:
+            raise ExportError(
+                f"'{name}' is no topic or branch of the series: it has {', '.join(known)}; a new "
+                "topic starts as a [[topic]] in patches/series.toml"
+            )
+        if known[name] not in refs.heads:
+            raise ExportError(f"branch {known[name]} is not there: run scripts/apply_patches.py")
+    return tuple(dict.fromkeys(known[name] for name in names))
+
+
+def _owner(series: Series, branch: str) -> Topic:
+    return next(topic for topic in series.topics if topic.branch == branch)
+
+
+def _refuse_uncommitted(project: Project, repo: Repo, branches: tuple[str, ...]) -> None:
+    for path, branch in worktrees(repo).items():
+        if branch in branches and uncommitted(path):
+            raise UnsavedWorkError(
+                f"{project.show(path)} has uncommitted changes on {branch}, an export would miss "
+                "them: commit them, or put them aside with `git stash --include-untracked`"
+            )
+
+
+def _start(repo: Repo, series: Series, source: Source, refs: Refs, topic: Topic) -> str:
+    """The commit below the topic's own ones: the tip of what it depends on."""
+    candidates: list[str | None] = [source.base]
+    if topic.depends_on:
+        below = series.closure(topic)[-2]
+        candidates = [refs.starts.get(topic.branch), refs.heads.get(below.branch)]
+    for candidate in candidates:
+        if candidate and repo.is_ancestor(candidate, refs.heads[topic.branch]):
+            return candidate
+    needed = ", ".join(topic.depends_on) or f"upstream {source.release}"
+    raise ExportError(
+        f"branch {topic.branch} does not stand on {needed} as applied: rebase it onto "
+        f"{candidates[-1] or 'that branch'}"
+    )
+
+
+def _commits(repo: Repo, branch: str, start: str, tip: str) -> tuple[Patch, ...]:
+    """The commits of a branch as patches, refusing what a patch cannot carry."""
+    merges = repo.lines("rev-list", "--merges", f"{start}..{tip}")
+    if merges:
+        raise ExportError(
+            f"{branch} has a merge commit {merges[0][:12]}: a series is linear, rebase instead"
+        )
+    patches = format_patches(repo, start, tip)
+    if not patches:
+        raise ExportError(
+            f"{branch} has no commits of its own, its topic would become empty: take the topic out "
+            "of patches/series.toml if that is meant"
+        )
+    for patch in patches:
+        if b"\ndiff --git " not in patch.data:
+            raise ExportError(f"{branch}: commit '{patch.subject}' is empty: drop it")
+    return patches
+
+
+def _by_topic(
+    repo: Repo, series: Series, source: Source, tip: str, new_to: str | None
+) -> dict[str, tuple[Patch, ...]]:
+    """The commits of the integration branch, each with the topic it belongs to.
+
+    A commit belongs where its patch is already, or one with the same subject. One that is
+    new belongs to the topic it stands in the middle of, or else to `new_to`.
+    """
+    patches = _commits(repo, series.integration.branch, source.base, tip)
+    by_change, by_subject = {}, {}
+    for name, known in series.patches.items():
+        for patch in known:
+            by_change[patch.change] = name
+            by_subject[patch.subject] = name
+    owners = [by_change.get(patch.change) or by_subject.get(patch.subject) for patch in patches]
+    if new_to is not None:
+        series.topic(new_to)
+    for index, patch in enumerate(patches):
+        if owners[index] is None:
+            before = next((name for name in reversed(owners[:index]) if name), None)
+            after = next((name for name in owners[index + 1 :] if name), None)
+            if new_to is None and before != after:
+                raise ExportError(
+                    f"commit '{patch.subject}' is new and could belong to more than one topic: "
+                    "name it with --new-to TOPIC"
+                )
+            owners[index] = before if before == after else new_to
+    found: dict[str, tuple[Patch, ...]] = {topic.name: () for topic in series.topics}
+    order = list(found)
+    position = 0
+    for owner, patch in zip(owners, patches, strict=True):
+        assert owner is not None
+        if order.index(owner) < position:
+            raise ExportError(
+                f"commit '{patch.subject}' of topic '{owner}' stands after commits of topic "
+                f"'{order[position]}': reorder with `git rebase --interactive`"
+            )
+        position = order.index(owner)
+        found[owner] = (*found[owner], patch)
+    for name, own in found.items():
+        if not own:
+            raise ExportError(
+                f"no commit of topic '{name}' is left on {series.integration.branch}: take the "
+                "topic out of patches/series.toml if that is meant"
+            )
+    return found
+
+
+def _rebuild(builder: Builder, series: Series, edited: Series) -> dict[str, tuple[Patch, ...]]:
+    """Every topic's patches as the edited series rebuilds them, topic alone on the pin."""
+    canonical = {}
+    for topic in edited.topics:
+        patches = builder.canonical(topic)
+        missing = builder.left_out.get(topic.name)
+        if missing and edited.patches[topic.name] == series.patches[topic.name]:
+            patches = series.patches[topic.name]
+        elif missing:
+            raise ExportError(
+                f"topic '{topic.name}' changes {', '.join(missing)}, which the sdist does not "
+                "have: initialise the submodule to edit and export it"
+            )
+        canonical[topic.name] = patches
+    builder.integration()
+    return canonical
+
+
+def _check_lossless(builder: Builder, edited: Series, branch: str, start: str, tip: str) -> None:
+    """The rebuilt commits must be the branch's: `git am` loses what looks like mail syntax."""
+    repo = builder.repo
+    if branch == edited.integration.branch:
+        new_start, new_tip = builder.source.base, builder.integration()
+    else:
+        new_start, new_tip = builder.branch(_owner(edited, branch))
+    # Trees can only be the same where the topic stands on the same ground as before.
+    same_ground = repo.text("rev-parse", f"{start}^{{tree}}", f"{new_start}^{{tree}}").split()
+    trees = len(set(same_ground)) == 1
+    if history(repo, start, tip, trees=trees) == history(repo, new_start, new_tip, trees=trees):
+        return
+    for old, new in zip(repo.commits(start, tip), repo.commits(new_start, new_tip), strict=False):
+        one = [history(repo, f"{commit}~1", commit, trees=trees) for commit in (old, new)]
+        if one[0] != one[1]:
+            raise ExportError(
+                f"{branch}: commit {repo.text('log', '-1', '--format=%h %s', old)} does not "
+                "survive as a patch: its message may hold a line like '---' or 'diff -', or it "
+                "changes a binary file; rewrite that part"
+            )
+    raise ExportError(f"{branch}: the export does not rebuild its commits: nothing was written")
+
+
+def swap_series(
+    project: Project,
+    series: Series,
+    topics: tuple[Topic, ...],
+    patches: dict[str, tuple[Patch, ...]],
+    pin: Pin,
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Put `patches` in the place of the series' files; returns files written and deleted.
+
+    Files whose bytes are the same are not touched. A topic of `series` that is not among
+    `topics` loses its patches and its table in series.toml.
+    """
+    topics = tuple(
+        topic.model_copy(update={"patches": tuple(patch.name for patch in patches[topic.name])})
+        for topic in topics
+    )
+    wanted = {
+        project.patches / topic.name / patch.name: patch.data
+        for topic in topics
+        for patch in patches[topic.name]
+    }
+    wanted[project.series_file] = rewritten_series(project, topics, pin)
+    current = {
+        project.patches / name / patch.name for name, own in series.patches.items() for patch in own
+    }
+    write = {
+        file: data
+        for file, data in wanted.items()
+        if not file.is_file() or file.read_bytes() != data
+    }
+    delete = current - set(wanted)
+    if write or delete:
+        _stage(project, write, delete)
+        finish_interrupted_swap(project)
+    return tuple(sorted(write)), tuple(sorted(delete))
+
+
+def _staged(project: Project) -> Path:
+    return project.patches / ".staged"
+
+
+def _stage(project: Project, write: dict[Path, bytes], delete: set[Path]) -> None:
+    """Write the new files and the plan, complete, under patches/.staged/."""
+    with project.temporary_folder() as folder:
+        staged = folder / "staged"
+        for file, data in write.items():
+            target = staged / file.relative_to(project.patches)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        plan = {
+            "write": sorted(str(file.relative_to(project.patches)) for file in write),
+            "delete": sorted(str(file.relative_to(project.patches)) for file in delete),
+        }
+        (staged / PLAN).write_text(json.dumps(plan))
+        staged.replace(_staged(project))  # from here on the export will happen
+
+
+def finish_interrupted_swap(project: Project) -> None:
+    """Carry out what stands under patches/.staged/, from wherever it was left."""
+    staged = _staged(project)
+    if (staged / PLAN).is_file():
+        plan = json.loads((staged / PLAN).read_text())
+        for name in plan["write"]:
+            if (staged / name).exists():
+                (project.patches / name).parent.mkdir(parents=True, exist_ok=True)
+                (staged / name).replace(project.patches / name)
+        for name in plan["delete"]:
+            (project.patches / name).unlink(missing_ok=True)
+        (staged / PLAN).unlink()
+    shutil.rmtree(staged, ignore_errors=True)
+
+
+def _record(repo: Repo, refs: Refs, starts: dict[str, str]) -> None:
+    """Remember that patches hold these branches as they are now."""
+    for branch, start in starts.items():
+        repo.git("update-ref", RECORD + branch, refs.heads[branch])
+        repo.git("update-ref", START + branch, start)

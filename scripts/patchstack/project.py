@@ -1,0 +1,73 @@
+"""Where things are in a checkout of this repository, and who may change them now."""
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchstack.errors import PatchStackError
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout of this repository."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path) -> "Project":
+        """The project that `start` lies in, found the way git finds a repository."""
+        for folder in (start.resolve(), *start.resolve().parents):
+            if (folder / "patches" / "series.toml").is_file():
+                return cls(folder)
+        raise PatchStackError(
+            f"no patches/series.toml in {start} or above: change to a checkout of metaflow-perf"
+        )
+
+    @property
+    def patches(self) -> Path:
+        return self.root / "patches"
+
+    @property
+    def series_file(self) -> Path:
+        return self.patches / "series.toml"
+
+    @property
+    def submodule(self) -> Path:
+        return self.root / "metaflow"
+
+    @property
+    def build(self) -> Path:
+        return self.root / "build"
+
+    @property
+    def dist(self) -> Path:
+        return self.root / "dist"
+
+    def show(self, path: Path) -> str:
+        """`path` as the user would type it from the root."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """One engine at a time: a second one waits for the first.
+
+        The lock is the kernel's, so a killed holder releases it; whatever the killed one
+        left under build/tmp/ is nobody's then, and goes.
+        """
+        self.build.mkdir(exist_ok=True)
+        with (self.build / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            shutil.rmtree(self.build / "tmp", ignore_errors=True)
+            yield
+
+    @contextmanager
+    def temporary_folder(self) -> Iterator[Path]:
+        """A folder on the same file system as everything under build/."""
+        parent = self.build / "tmp"
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent) as folder:
+            yield Path(folder)
