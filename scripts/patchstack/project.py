@@ -10,6 +10,9 @@ from pathlib import Path
 
 from patchstack.errors import PatchStackError
 
+# Roots of the projects that this process holds the lock of.
+_HELD: set[Path] = set()
+
 
 @dataclass(frozen=True)
 class Project:
@@ -56,13 +59,21 @@ class Project:
         """One engine at a time: a second one waits for the first.
 
         The lock is the kernel's, so a killed holder releases it; whatever the killed one
-        left under build/tmp/ is nobody's then, and goes.
+        left under build/tmp/ is nobody's then, and goes. Who holds it may take it again:
+        what must not be torn apart is held by the outermost.
         """
+        if self.root in _HELD:
+            yield
+            return
         self.build.mkdir(exist_ok=True)
         with (self.build / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             shutil.rmtree(self.build / "tmp", ignore_errors=True)
-            yield
+            _HELD.add(self.root)
+            try:
+                yield
+            finally:
+                _HELD.remove(self.root)
 
     @contextmanager
     def temporary_folder(self) -> Iterator[Path]:

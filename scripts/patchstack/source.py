@@ -76,6 +76,20 @@ def pinned_source(project: Project, pin: Pin) -> Source:
     return sdist_source(project, pin.release, pin.sdist_sha256)
 
 
+def clone_source(project: Project, pin: Pin, clone: Path) -> Source:
+    """Upstream at the pin from any clone with its history, which stays untouched."""
+    if Repo(clone).commit(pin.commit) is None:
+        raise SourceError(f"{clone} does not have the pinned commit {pin.commit[:12]}: fetch it")
+    folder = project.build / "upstream" / "clone"
+    if not folder.is_dir():
+        with project.temporary_folder() as temporary:
+            origin = str(clone.resolve())
+            Repo(temporary).git("clone", "--quiet", "--shared", "--no-checkout", origin, "clone")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            (temporary / "clone").replace(folder)
+    return Source(Repo(folder), pin.commit, pin.release, Kind.SUBMODULE)
+
+
 def release_source(project: Project, release: str) -> Source:
     """Upstream at any release: a tag of the submodule, else the sdist."""
     if (project.submodule / ".git").exists():
@@ -183,7 +197,7 @@ def source_tree(project: Project, source: Source, commit: str) -> Path:
     tree = source.repo.text("rev-parse", f"{commit}^{{tree}}")
     folder = project.build / "trees" / tree
     if not folder.is_dir():
-        with scratch(project, source.repo, keep_objects=False) as repo:
+        with project.exclusive(), scratch(project, source.repo, keep_objects=False) as repo:
             repo.git("read-tree", tree)
             repo.git("checkout-index", "--all", f"--prefix={repo.path}/files/")
             folder.parent.mkdir(parents=True, exist_ok=True)

@@ -106,19 +106,24 @@ def format_patches(repo: Repo, start: str, tip: str) -> tuple[Patch, ...]:
     return patches
 
 
-def try_patch(repo: Repo, patch: Patch) -> Trial:
-    """Whether `patch` applies to the files of `repo`, and which hunks do not.
+def try_patch(repo: Repo, patch: Patch, exclude: tuple[str, ...] = ()) -> Trial:
+    """Whether `patch`, but for the paths in `exclude`, fits the files of `repo`.
 
-    Where hunks are rejected the others are left applied in the files: a caller that does
-    not want them resets.
+    The files are as before afterwards.
     """
-    file = write_patch(repo, patch)
-    done = repo.run("apply", "--verbose", "--index", "--whitespace=nowarn", str(file))
-    said = done.stderr.decode(errors="replace")
+    file = str(write_patch(repo, patch))
+    apply = (
+        "apply",
+        "--verbose",
+        "--whitespace=nowarn",
+        *(f"--exclude={path}" for path in exclude),
+    )
+    done = repo.run(*apply, "--check", file)
     if done.returncode == 0:
-        repo.git("reset", "--quiet", "--hard")
-        return Trial((), "(offset " in said)
-    done = repo.run("apply", "--verbose", "--reject", "--whitespace=nowarn", str(file))
+        return Trial((), b"(offset " in done.stderr)
+    done = repo.run(*apply, "--reject", file)
+    repo.git("reset", "--quiet", "--hard")
+    repo.git("clean", "--quiet", "--force", "-d", "-x")
     return Trial(_rejects(patch, done.stderr.decode(errors="replace")), False)
 
 
@@ -150,6 +155,22 @@ def _rejects(patch: Patch, said: str) -> tuple[Reject, ...]:
         last = (said.strip().splitlines() or ["git apply failed"])[-1]
         rejects.append(Reject(patch.name, "", last.removeprefix("error: ")))
     return tuple(dict.fromkeys(rejects))
+
+
+def missing_from_sdist(source: Source, patches: Sequence[Patch]) -> tuple[str, ...]:
+    """Paths that `patches` change and that an sdist leaves out."""
+    if source.kind is not Kind.SDIST:
+        return ()
+    created = {file.path for patch in patches for file in patch.diff if file.is_added_file}
+    paths = dict.fromkeys(path for patch in patches for path in patch.changes_existing())
+    # What an sdist leaves out: elsewhere a missing file is a patch that does not apply.
+    return tuple(
+        path
+        for path in paths
+        if path.startswith(("test/", "docs/", "stubs/"))
+        and path not in created
+        and not source.has(path)
+    )
 
 
 @dataclass
@@ -187,29 +208,14 @@ class Builder:
     def _apply(self, start: str, topic: Topic) -> str:
         self.repo.git("checkout", "--quiet", "--detach", "--force", start)
         patches = self.series.patches[topic.name]
-        excluded = self._missing_from_sdist(topic, patches)
+        excluded = missing_from_sdist(self.source, patches)
+        if excluded:
+            self.left_out[topic.name] = excluded
         files = [str(write_patch(self.repo, patch)) for patch in patches]
         done = self.repo.run(*AM, *(f"--exclude={path}" for path in excluded), *files)
         if done.returncode:
             raise self._conflict(start, topic, patches, done.stderr.decode(errors="replace"))
         return self.repo.text("rev-parse", "HEAD")
-
-    def _missing_from_sdist(self, topic: Topic, patches: tuple[Patch, ...]) -> tuple[str, ...]:
-        if self.source.kind is not Kind.SDIST:
-            return ()
-        created = {file.path for patch in patches for file in patch.diff if file.is_added_file}
-        paths = dict.fromkeys(path for patch in patches for path in patch.changes_existing())
-        # An sdist leaves out test/, docs/ and stubs/: only there may a path be missing.
-        missing = tuple(
-            path
-            for path in paths
-            if path.startswith(("test/", "docs/", "stubs/"))
-            and path not in created
-            and not self.source.has(path)
-        )
-        if missing:
-            self.left_out[topic.name] = missing
-        return missing
 
     def _conflict(
         self, start: str, topic: Topic, patches: tuple[Patch, ...], said: str
@@ -220,7 +226,7 @@ class Builder:
         self.repo.git("reset", "--quiet", "--hard", f"{start}")
         for earlier in patches[:done]:
             self.repo.git(*AM, str(write_patch(self.repo, earlier)))
-        trial = try_patch(self.repo, patch)
+        trial = try_patch(self.repo, patch, missing_from_sdist(self.source, patches))
         if not trial.rejects:  # the diff is fine, so the mail around it is not
             last = (said.strip().splitlines() or ["git am failed"])[-1]
             return ConflictError(f"patches/{topic.name}/{patch.name}: {last}")

@@ -1,0 +1,349 @@
+"""The gates a patch must pass before it is worth a maintainer's time.
+
+Upstream's rules, executed: form, lint, black as upstream pins it, Python 3.6, code that
+compiles after every single patch, every topic alone on the pin, the tests it brings, and
+upstream's own unit tests on stock and patched.
+"""
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from unidiff.errors import UnidiffParseError
+
+from patchstack.errors import ConflictError, GateError
+from patchstack.git import Repo, scratch
+from patchstack.patch import Patch
+from patchstack.project import Project
+from patchstack.series import Series, Topic
+from patchstack.source import Source, clone_source, source_tree
+from patchstack.stack import Builder
+from patchstack.wheel import build_wheel, run_uv
+
+# From upstream's .pre-commit-config.yaml.
+BLACK_TARGETS = [f"py{version}" for version in (34, 35, 36, 37, 38, 39, *range(310, 315))]
+# From upstream's classifiers: the oldest Python whose syntax its code keeps to.
+PYTHON_FLOOR = (3, 6)
+# From upstream's commit guidelines.
+SUBJECT_LENGTH = 72
+CONTEXT_LINES = 3
+# How upstream's CI runs its unit tests.
+UPSTREAM_TESTS = ("test/unit/", "test/cmd/", "test/plugins/", "--ignore=test/unit/spin")
+UPSTREAM_TESTS += ("-m", "not docker", "--timeout=120")
+TOPIC_TEST_PLUGINS = ("pytest", "pytest-mock", "pytest-timeout")
+
+
+class Gate(str, Enum):
+    ALONE = "each topic alone on the pin"
+    FORM = "files as export writes them"
+    LINT = "lint of the diffs"
+    COMPILES = "compiles after every patch"
+    BLACK = "black"
+    PYTHON = "Python 3.6"
+    TESTS = "tests the patches bring"
+    UPSTREAM = "upstream's unit tests"
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What a gate found wrong, each finding one line; and what it looked at."""
+
+    gate: Gate
+    findings: tuple[str, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tips:
+    """Start and tip of every topic that applies, and the tip of the whole series."""
+
+    topics: dict[str, tuple[str, str]]
+    integration: str
+
+
+def check_series(
+    project: Project, series: Series, source: Source, upstream_git: Path | None
+) -> Iterator[GateResult]:
+    """Run every gate, cheapest first; a gate whose ground is missing is not run."""
+    with project.exclusive(), scratch(project, source.repo, keep_objects=True) as repo:
+        builder = Builder(repo, source, series)
+        tips, alone = _alone(builder)
+        yield alone
+        if tips is None:
+            return
+        yield _form(builder)
+        yield _lint(series)
+        yield _compiles(repo, series, tips)
+    yield _black(project, series, source, tips)
+    yield _python_floor(project, series, source, tips)
+    yield _own_tests(project, series, source, tips)
+    if upstream_git is not None:
+        yield _upstream_tests(project, series, upstream_git)
+
+
+def _alone(builder: Builder) -> tuple[Tips | None, GateResult]:
+    topics, findings, integration = {}, [], ""
+    for topic in builder.series.topics:
+        try:
+            topics[topic.name] = builder.branch(topic)
+        except ConflictError as error:
+            findings.append(str(error))
+    if not findings:
+        try:
+            integration = builder.integration()
+        except ConflictError as error:
+            findings.append(f"in the whole series: {error}")
+    left_out = [path for paths in builder.left_out.values() for path in paths]
+    note = f"left out, because the sdist lacks them: {', '.join(left_out)}" if left_out else ""
+    result = GateResult(Gate.ALONE, tuple(findings), note or f"{len(topics)} topics")
+    return (None if findings else Tips(topics, integration)), result
+
+
+def _form(builder: Builder) -> GateResult:
+    findings = [
+        f"patches/{topic.name}: not as export writes it: run scripts/export_patches.py"
+        for topic in builder.series.topics
+        if topic.name not in builder.left_out
+        and builder.canonical(topic) != builder.series.patches[topic.name]
+    ]
+    return GateResult(Gate.FORM, tuple(findings))
+
+
+def _lint(series: Series) -> GateResult:
+    findings = [
+        f"patches/{topic.name}/{patch.name}: {finding}"
+        for topic in series.topics
+        for patch in series.patches[topic.name]
+        for finding in lint(patch)
+    ]
+    return GateResult(Gate.LINT, tuple(findings))
+
+
+def lint(patch: Patch) -> list[str]:
+    """What upstream's reviewers and hooks would not take, a line each."""
+    findings = []
+    if len(patch.subject) > SUBJECT_LENGTH:
+        findings.append(f"subject has {len(patch.subject)} characters: {SUBJECT_LENGTH} at most")
+    if re.search(rb"^(GIT binary patch|Binary files .* differ)$", patch.data, re.MULTILINE):
+        findings.append("binary change: leave it out")
+    for mode in re.findall(
+        rb"^(?:new|old|new file) mode (?!100644$)\d+$", patch.data, re.MULTILINE
+    ):
+        findings.append(f"mode {mode.decode()}: files of a patch are plain 100644")
+    try:
+        files = list(patch.diff)
+    except UnidiffParseError as error:
+        return [*findings, f"malformed diff: {error}"]
+    for file in files:
+        for hunk in file:
+            for line in hunk:
+                if line.is_added and line.value.rstrip("\r\n") != line.value.rstrip():
+                    findings.append(f"{file.path}:{line.target_line_no}: trailing white space")
+            if _longest_context(hunk) > 2 * CONTEXT_LINES:
+                findings.append(
+                    f"{file.path}: hunk at {hunk.source_start} has more than {CONTEXT_LINES} lines "
+                    "of context: export writes it smaller"
+                )
+    return findings
+
+
+def _longest_context(hunk: list[object]) -> int:
+    """The longest run of unchanged lines; two changes share at most twice the context."""
+    longest = run = 0
+    for line in hunk:
+        run = run + 1 if getattr(line, "is_context", False) else 0
+        longest = max(longest, run)
+    return longest
+
+
+def _python_files(patches: tuple[Patch, ...]) -> list[str]:
+    """Python files that a topic touches and that are ours to format: not vendored ones."""
+    paths = dict.fromkeys(
+        file.path for patch in patches for file in patch.diff if not file.is_removed_file
+    )
+    return [
+        path for path in paths if path.endswith(".py") and not path.startswith("metaflow/_vendor/")
+    ]
+
+
+def _compiles(repo: Repo, series: Series, tips: Tips) -> GateResult:
+    findings, count = [], 0
+    for topic in series.topics:
+        start, tip = tips.topics[topic.name]
+        commits = repo.commits(start, tip)
+        for commit, patch in zip(commits, series.patches[topic.name], strict=True):
+            for path in _python_files((patch,)):
+                code = repo.run("cat-file", "blob", f"{commit}:{path}")
+                if code.returncode:  # left out of an sdist
+                    continue
+                count += 1
+                try:
+                    compile(code.stdout, path, "exec", dont_inherit=True)
+                except (SyntaxError, ValueError) as error:
+                    findings.append(f"patches/{topic.name}/{patch.name}: {path}: {error}")
+    return GateResult(Gate.COMPILES, tuple(findings), f"{count} files")
+
+
+def _trees(
+    project: Project, series: Series, source: Source, tips: Tips
+) -> Iterator[tuple[Topic, Path, list[str]]]:
+    """Every topic with its patched tree and the Python files in it that it touches."""
+    for topic in series.topics:
+        tree = source_tree(project, source, tips.topics[topic.name][1])
+        files = [
+            path for path in _python_files(series.patches[topic.name]) if (tree / path).exists()
+        ]
+        if files:
+            yield topic, tree, files
+
+
+def _tool(tree: Path, *args: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", *args]
+    return subprocess.run(command, cwd=tree, capture_output=True, text=True)
+
+
+def _black(project: Project, series: Series, source: Source, tips: Tips) -> GateResult:
+    targets = [arg for target in BLACK_TARGETS for arg in ("-t", target)]
+    findings, count = [], 0
+    for topic, tree, files in _trees(project, series, source, tips):
+        count += len(files)
+        done = _tool(tree, "black", "--check", *targets, *files)
+        findings += [
+            f"topic {topic.name}: {line}: format it with black 25.12.0"
+            for line in done.stderr.splitlines()
+            if line.startswith(("would reformat", "error:"))
+        ]
+        if done.returncode and not findings:
+            raise GateError(f"black did not run: {done.stderr.strip().splitlines()[-1]}")
+    return GateResult(Gate.BLACK, tuple(findings), f"{count} files")
+
+
+def _python_floor(project: Project, series: Series, source: Source, tips: Tips) -> GateResult:
+    """Features newer than Python 3.6 that a file uses patched and did not use at the pin."""
+    stock = source_tree(project, source, source.base)
+    findings, count = [], 0
+    for topic, tree, files in _trees(project, series, source, tips):
+        count += len(files)
+        for path in files:
+            for feature in sorted(_too_new(tree, path) - _too_new(stock, path)):
+                findings.append(f"topic {topic.name}: {path}: {feature}")
+    return GateResult(Gate.PYTHON, tuple(findings), f"{count} files")
+
+
+def _too_new(tree: Path, path: str) -> set[str]:
+    if not (tree / path).exists():
+        return set()
+    done = _tool(tree, "vermin", "--format", "parsable", "--no-tips", path)
+    found = set()
+    for line in done.stdout.splitlines():
+        # file:line:column:2.x:3.x:feature, or no feature in the summary of a file
+        parts = line.split(":", 5)
+        if len(parts) == 6 and parts[5] and (needs := re.fullmatch(r"~?(\d+)\.(\d+)", parts[4])):
+            if (int(needs[1]), int(needs[2])) > PYTHON_FLOOR:
+                found.add(f"{parts[5]} needs Python {parts[4]}")
+        elif "~" not in line and len(parts) == 6 and parts[4] == "!3":
+            found.add(f"{parts[5]} does not run on Python 3")
+    return found
+
+
+def _own_tests(project: Project, series: Series, source: Source, tips: Tips) -> GateResult:
+    findings, notes = [], []
+    for topic, tree, files in _trees(project, series, source, tips):
+        tests = [path for path in files if re.match(r"test/.*/test_[^/]+\.py$", path)]
+        if not tests:
+            continue
+        tip = tips.topics[topic.name][1]
+        # Without the extras first: what does not opt in must work all the same.
+        for extras in dict.fromkeys(((), topic.test_extras)):
+            wheel = build_wheel(project, source, tip, "", project.build / "wheels" / tree.name)
+            what = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
+            outcome = run_pytest(project, tree, [what, *TOPIC_TEST_PLUGINS], tests)
+            label = topic.name + (f" with {', '.join(extras)}" if extras else "")
+            findings += [f"topic {label}: {one}" for one in outcome.failures]
+            notes.append(f"{label}: {outcome.summary}")
+    return GateResult(Gate.TESTS, tuple(findings), "; ".join(notes))
+
+
+@dataclass(frozen=True)
+class TestRun:
+    """Outcome of every test of one pytest run, by its name."""
+
+    outcomes: dict[str, str]
+
+    @property
+    def failures(self) -> list[str]:
+        return [f"{name} {what}" for name, what in self.outcomes.items() if what in BAD]
+
+    @property
+    def summary(self) -> str:
+        kinds = [*self.outcomes.values()]
+        return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(sorted(kinds)))
+
+
+BAD = ("failed", "error")
+
+
+def run_pytest(project: Project, tree: Path, requirements: list[str], tests: list[str]) -> TestRun:
+    """Run tests of `tree` in an environment of its own, against that tree's Metaflow."""
+    with project.temporary_folder() as folder:
+        report = folder / "junit.xml"
+        proof = f"import metaflow; assert metaflow.__file__.startswith({str(tree)!r}), metaflow"
+        uv_run = ["run", "--no-project", "--isolated", "--python", sys.executable]
+        uv_run += [arg for requirement in requirements for arg in ("--with", requirement)]
+        env = {
+            "PYTHONPATH": str(tree),
+            "USERNAME": "metaflow-perf",
+            "METAFLOW_USER": "metaflow-perf",
+        }
+        proven = run_uv(*uv_run, "python", "-c", proof, cwd=folder, **env)
+        if proven.returncode:
+            last = (proven.stderr.strip().splitlines() or ["no output"])[-1]
+            raise GateError(f"cannot set up the tests of {tree.name}: {last}")
+        pytest = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        done = run_uv(*uv_run, *pytest, *tests, cwd=tree, HOME=str(folder), **env)
+        if not report.is_file():
+            last = (done.stdout + done.stderr).strip().splitlines()[-1]
+            raise GateError(f"pytest did not run in {tree.name}: {last}")
+        return TestRun(_outcomes(report))
+
+
+def _outcomes(report: Path) -> dict[str, str]:
+    outcomes = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        kinds = {child.tag for child in case}
+        what = "passed"
+        for tag, name in (("skipped", "skipped"), ("failure", "failed"), ("error", "error")):
+            if tag in kinds:
+                what = name
+        outcomes[f"{case.get('classname')}::{case.get('name')}"] = what
+    return outcomes
+
+
+def _upstream_tests(project: Project, series: Series, clone: Path) -> GateResult:
+    """Upstream's unit tests on stock and patched: what passes on stock must pass patched."""
+    source = clone_source(project, series.pin, clone)
+    with project.exclusive(), scratch(project, source.repo, keep_objects=True) as repo:
+        patched = Builder(repo, source, series).integration()
+    runs = []
+    for commit in (source.base, patched):
+        tree = source_tree(project, source, commit)
+        wheel = build_wheel(project, source, commit, "", project.build / "wheels" / tree.name)
+        wanted = (tree / "devtools" / "requirements-devstack.txt").read_text().splitlines()
+        plugins = [line.strip() for line in wanted if line.strip() and not line.startswith("#")]
+        runs.append(run_pytest(project, tree, [str(wheel), *plugins], list(UPSTREAM_TESTS)))
+    stock, ours = runs
+    findings = [
+        f"{name}: {what} on stock, {ours.outcomes.get(name, 'gone')} on patched"
+        for name, what in stock.outcomes.items()
+        if what == "passed" and ours.outcomes.get(name) != "passed"
+    ]
+    new = {name: what for name, what in ours.outcomes.items() if name not in stock.outcomes}
+    findings += [f"{name}: {what}, new" for name, what in new.items() if what in BAD]
+    return GateResult(
+        Gate.UPSTREAM, tuple(findings), f"stock: {stock.summary}; patched: {ours.summary}"
+    )

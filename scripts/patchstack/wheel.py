@@ -1,0 +1,65 @@
+"""The patched distribution as a wheel, told apart from stock by its local version."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import uv
+
+from patchstack.errors import CommandError, GateError
+from patchstack.project import Project
+from patchstack.source import Source, source_tree
+
+# Zip files cannot hold dates before 1980; any fixed one makes wheels reproducible.
+SOURCE_DATE_EPOCH = "946684800"  # 2000-01-01
+
+
+def run_uv(*args: str, cwd: Path, **env: str) -> "subprocess.CompletedProcess[str]":
+    """Run the uv of our own environment, outside that environment, whatever its exit code."""
+    outside = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    command = [uv.find_uv_bin(), *args]
+    return subprocess.run(command, cwd=cwd, env=outside | env, capture_output=True, text=True)
+
+
+def build_wheel(project: Project, source: Source, commit: str, local: str, out: Path) -> Path:
+    """Build the wheel of a commit into `out`; with `local`, as version `<release>+<local>`."""
+    tree = source_tree(project, source, commit)
+    out.mkdir(parents=True, exist_ok=True)
+    with project.exclusive(), project.temporary_folder() as folder:
+        copy = folder / "metaflow"
+        shutil.copytree(tree, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        if local:
+            _set_version(copy, f"{source.release}+{local}")
+        build = ("build", "--wheel", "--out-dir", str(folder / "dist"))
+        done = run_uv(*build, cwd=copy, SOURCE_DATE_EPOCH=SOURCE_DATE_EPOCH)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise CommandError(f"uv could not build the wheel: {last}")
+        wheel = next((folder / "dist").glob("*.whl"))
+        return wheel.replace(out / wheel.name)
+
+
+def _set_version(tree: Path, version: str) -> None:
+    _replace_once(
+        tree / "metaflow" / "version.py",
+        r'metaflow_version = "[^"]+"',
+        f'metaflow_version = "{version}"',
+    )
+    # There are no stubs of a local version: the extra keeps asking for the release's.
+    _replace_once(
+        tree / "setup.py",
+        r'"metaflow-stubs==%s" % version\b',
+        '"metaflow-stubs==%s" % version.split("+")[0]',
+    )
+
+
+def _replace_once(file: Path, pattern: str, replacement: str) -> None:
+    text, count = re.subn(pattern, replacement, file.read_text(encoding="utf-8"))
+    if count != 1:
+        raise GateError(
+            f"{file.name} of this release has {count} places like {pattern}, one was expected: "
+            "adapt scripts/patchstack/wheel.py"
+        )
+    file.write_text(text, encoding="utf-8")

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Door: try the series on other releases of upstream, and move the pin."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+import door
+from patchstack.errors import SeriesError
+from patchstack.rebase import ReleaseReport, move_pin, try_release
+from patchstack.series import load_series
+from patchstack.source import pinned_source
+
+
+def rebase(
+    to: Annotated[
+        list[str], typer.Option(metavar="RELEASE", help="A release to try; may be repeated.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Move the pin there if every patch applies or has landed."),
+    ] = False,
+    commit: Annotated[
+        str | None,
+        typer.Option(help="The release's commit, where only its sdist is at hand (--write)."),
+    ] = None,
+) -> None:
+    """Try the whole series on other releases, without touching the current state.
+
+    Every patch gets a verdict: *clean*, *applies with offset*, *conflicts* (with files and
+    hunks), *already landed*, or *landed but modified* (at least half of what it adds is new
+    in that release too). With several releases the table is a drift report.
+
+    Exit code 1 if a patch neither applies nor has landed on one of the releases.
+    """
+    project = door.project()
+    series = load_series(project)
+    pinned = pinned_source(project, series.pin)
+    if write:
+        if len(to) != 1:
+            raise SeriesError("--write moves the pin to one release: give one --to")
+        pin, report = move_pin(project, series, pinned, to[0], commit)
+        _print_table([report])
+        door.out.print(
+            f"the pin is now {pin.release} ({pin.commit[:12]}); next: review with git diff"
+        )
+        return
+    reports = []
+    with door.progress.status("") as status:
+        for release in to:
+            status.update(f"trying the series on {release}")
+            reports.append(try_release(project, series, pinned, release))
+    if as_json:
+        print(json.dumps([_plain(report) for report in reports], indent=2))
+    else:
+        _print_table(reports)
+    if not all(report.movable for report in reports):
+        raise typer.Exit(1)
+
+
+def _plain(report: ReleaseReport) -> dict[str, object]:
+    return {
+        "release": report.source.release,
+        "source": report.source.kind.value,
+        "patches": [
+            {
+                "topic": one.topic,
+                "patch": one.patch,
+                "outcome": one.outcome.value,
+                "rejects": [vars(reject) for reject in one.rejects],
+            }
+            for one in report.verdicts
+        ],
+    }
+
+
+def _print_table(reports: list[ReleaseReport]) -> None:
+    table = Table("release", "topic", "patch", "verdict", box=None, pad_edge=False)
+    for report in reports:
+        for one in report.verdicts:
+            table.add_row(report.source.release, one.topic, one.patch, one.outcome.value)
+            for reject in one.rejects:
+                table.add_row("", "", "", f"  {reject}")
+        if not report.verdicts:
+            table.add_row(report.source.release, "", "", "the series has no patches")
+    door.out.print(table)
+
+
+if __name__ == "__main__":
+    door.run(rebase)
