@@ -44,9 +44,7 @@ def rebase(
             raise SeriesError("--write moves the pin to one release: give one --to")
         pin, report = move_pin(project, series, pinned, to[0], commit)
         _print_table([report])
-        door.out.print(
-            f"the pin is now {pin.release} ({pin.commit[:12]}); next: review with git diff"
-        )
+        door.out.print(f"the pin is now {pin.release} ({pin.commit[:12]}): review with git diff")
         return
     reports = []
     with door.progress.status("") as status:

@@ -8,6 +8,7 @@ upstream's own unit tests on stock and patched.
 import re
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from enum import Enum
 from pathlib import Path
 
 from unidiff.errors import UnidiffParseError
+from unidiff.patch import Hunk
 
 from patchstack.errors import ConflictError, GateError
 from patchstack.git import Repo, scratch
@@ -33,8 +35,8 @@ PYTHON_FLOOR = (3, 6)
 SUBJECT_LENGTH = 72
 CONTEXT_LINES = 3
 # How upstream's CI runs its unit tests.
-UPSTREAM_TESTS = ("test/unit/", "test/cmd/", "test/plugins/", "--ignore=test/unit/spin")
-UPSTREAM_TESTS += ("-m", "not docker", "--timeout=120")
+UPSTREAM_TESTS = ["test/unit/", "test/cmd/", "test/plugins/", "--ignore=test/unit/spin"]
+UPSTREAM_TESTS += ["-m", "not docker", "--timeout=120"]
 TOPIC_TEST_PLUGINS = ("pytest", "pytest-mock", "pytest-timeout")
 
 
@@ -131,10 +133,9 @@ def lint(patch: Patch) -> list[str]:
         findings.append(f"subject has {len(patch.subject)} characters: {SUBJECT_LENGTH} at most")
     if re.search(rb"^(GIT binary patch|Binary files .* differ)$", patch.data, re.MULTILINE):
         findings.append("binary change: leave it out")
-    for mode in re.findall(
-        rb"^(?:new|old|new file) mode (?!100644$)\d+$", patch.data, re.MULTILINE
-    ):
-        findings.append(f"mode {mode.decode()}: files of a patch are plain 100644")
+    for mode in re.findall(rb"^(?:new|old|new file) mode \d+$", patch.data, re.MULTILINE):
+        if mode != b"new file mode 100644":
+            findings.append(f"{mode.decode()}: a patch changes no modes, new files are 100644")
     try:
         files = list(patch.diff)
     except UnidiffParseError as error:
@@ -152,11 +153,11 @@ def lint(patch: Patch) -> list[str]:
     return findings
 
 
-def _longest_context(hunk: list[object]) -> int:
+def _longest_context(hunk: Hunk) -> int:
     """The longest run of unchanged lines; two changes share at most twice the context."""
     longest = run = 0
     for line in hunk:
-        run = run + 1 if getattr(line, "is_context", False) else 0
+        run = run + 1 if line.is_context else 0
         longest = max(longest, run)
     return longest
 
@@ -195,9 +196,8 @@ def _trees(
     """Every topic with its patched tree and the Python files in it that it touches."""
     for topic in series.topics:
         tree = source_tree(project, source, tips.topics[topic.name][1])
-        files = [
-            path for path in _python_files(series.patches[topic.name]) if (tree / path).exists()
-        ]
+        touched = _python_files(series.patches[topic.name])
+        files = [path for path in touched if (tree / path).exists()]
         if files:
             yield topic, tree, files
 
@@ -262,7 +262,7 @@ def _own_tests(project: Project, series: Series, source: Source, tips: Tips) -> 
         for extras in dict.fromkeys(((), topic.test_extras)):
             wheel = build_wheel(project, source, tip, "", project.build / "wheels" / tree.name)
             what = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
-            outcome = run_pytest(project, tree, [what, *TOPIC_TEST_PLUGINS], tests)
+            outcome = run_pytest(tree, [what, *TOPIC_TEST_PLUGINS], tests)
             label = topic.name + (f" with {', '.join(extras)}" if extras else "")
             findings += [f"topic {label}: {one}" for one in outcome.failures]
             notes.append(f"{label}: {outcome.summary}")
@@ -288,18 +288,15 @@ class TestRun:
 BAD = ("failed", "error")
 
 
-def run_pytest(project: Project, tree: Path, requirements: list[str], tests: list[str]) -> TestRun:
+def run_pytest(tree: Path, requirements: list[str], tests: list[str]) -> TestRun:
     """Run tests of `tree` in an environment of its own, against that tree's Metaflow."""
-    with project.temporary_folder() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         report = folder / "junit.xml"
         proof = f"import metaflow; assert metaflow.__file__.startswith({str(tree)!r}), metaflow"
         uv_run = ["run", "--no-project", "--isolated", "--python", sys.executable]
         uv_run += [arg for requirement in requirements for arg in ("--with", requirement)]
-        env = {
-            "PYTHONPATH": str(tree),
-            "USERNAME": "metaflow-perf",
-            "METAFLOW_USER": "metaflow-perf",
-        }
+        env = {"PYTHONPATH": str(tree), "USERNAME": "metaflow-perf"}
         proven = run_uv(*uv_run, "python", "-c", proof, cwd=folder, **env)
         if proven.returncode:
             last = (proven.stderr.strip().splitlines() or ["no output"])[-1]
@@ -335,7 +332,7 @@ def _upstream_tests(project: Project, series: Series, clone: Path) -> GateResult
         wheel = build_wheel(project, source, commit, "", project.build / "wheels" / tree.name)
         wanted = (tree / "devtools" / "requirements-devstack.txt").read_text().splitlines()
         plugins = [line.strip() for line in wanted if line.strip() and not line.startswith("#")]
-        runs.append(run_pytest(project, tree, [str(wheel), *plugins], list(UPSTREAM_TESTS)))
+        runs.append(run_pytest(tree, [str(wheel), *plugins], UPSTREAM_TESTS))
     stock, ours = runs
     findings = [
         f"{name}: {what} on stock, {ours.outcomes.get(name, 'gone')} on patched"

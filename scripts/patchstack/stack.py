@@ -112,12 +112,8 @@ def try_patch(repo: Repo, patch: Patch, exclude: tuple[str, ...] = ()) -> Trial:
     The files are as before afterwards.
     """
     file = str(write_patch(repo, patch))
-    apply = (
-        "apply",
-        "--verbose",
-        "--whitespace=nowarn",
-        *(f"--exclude={path}" for path in exclude),
-    )
+    apply = ["apply", "--verbose", "--whitespace=nowarn"]
+    apply += [f"--exclude={path}" for path in exclude]
     done = repo.run(*apply, "--check", file)
     if done.returncode == 0:
         return Trial((), b"(offset " in done.stderr)
