@@ -37,13 +37,13 @@ def apply(
     leaves everything as it was.
     """
     project = door.project()
-    if not check:
-        with project.exclusive():
+    with project.exclusive():  # from reading the series on: an export may be changing it
+        if not check:
             finish_interrupted_swap(project)
-    series = load_series(project)
-    source = pinned_source(project, series.pin)
-    compare = check_applied if check else apply_series
-    comparison = compare(project, series, source)
+        series = load_series(project)
+        source = pinned_source(project, series.pin)
+        compare = check_applied if check else apply_series
+        comparison = compare(project, series, source)
     table = Table("branch", "commit", "state", box=None, pad_edge=False)
     for state in comparison.states:
         said = state.verdict.value if check else DONE[state.verdict]

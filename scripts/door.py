@@ -16,7 +16,7 @@ from patchstack.errors import PatchStackError
 from patchstack.project import Project
 
 out = Console(soft_wrap=True, highlight=False)
-progress = Console(stderr=True, highlight=False)
+progress = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def project() -> Project:

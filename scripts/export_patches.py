@@ -34,11 +34,11 @@ def export(
     series rewrites no byte, whatever your git configuration says.
     """
     project = door.project()
-    with project.exclusive():
+    with project.exclusive():  # from reading the series on: another export may be changing it
         finish_interrupted_swap(project)
-    series = load_series(project)
-    source = pinned_source(project, series.pin)
-    done = export_branches(project, series, source, tuple(names or ()), new_to)
+        series = load_series(project)
+        source = pinned_source(project, series.pin)
+        done = export_branches(project, series, source, tuple(names or ()), new_to)
     for file in done.written:
         door.out.print(f"wrote   {project.show(file)}")
     for file in done.deleted:

@@ -238,7 +238,7 @@ def uncommitted(path: Path) -> list[str]:
     """Changed and untracked files of a work tree, as `git status` lists them."""
     return (
         Repo(path)
-        .git("status", "--porcelain", "--untracked-files=normal")
+        .git("-c", "core.quotePath=false", "status", "--porcelain", "--untracked-files=normal")
         .decode(errors="replace")
         .splitlines()
     )
@@ -294,7 +294,4 @@ def _move(repo: Repo, refs: Refs, comparison: Comparison, digest: str) -> None:
         update(START + name, start, refs.starts.get(name))
     if refs.digest != digest:
         updates.append(f"update {DIGEST} {blob}")
-    if updates:
-        script = "\n".join(["start", *updates, "prepare", "commit", ""])
-        hooks = ("-c", "core.hooksPath=/dev/null", "-c", "core.filesRefLockTimeout=5000")
-        repo.git(*hooks, "update-ref", "--stdin", input=script.encode(), detached=True)
+    repo.update_refs(updates)

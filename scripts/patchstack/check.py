@@ -31,6 +31,7 @@ from patchstack.wheel import build_wheel, run_uv
 BLACK_TARGETS = [f"py{version}" for version in (34, 35, 36, 37, 38, 39, *range(310, 315))]
 # From upstream's classifiers: the oldest Python whose syntax its code keeps to.
 PYTHON_FLOOR = (3, 6)
+VERMIN = ("--format", "parsable", "--no-tips")
 # From upstream's commit guidelines.
 SUBJECT_LENGTH = 72
 CONTEXT_LINES = 3
@@ -203,24 +204,32 @@ def _trees(
 
 
 def _tool(tree: Path, *args: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", *args]
+    """Run Python with these arguments in `tree`."""
+    command = [sys.executable, *args]
     return subprocess.run(command, cwd=tree, capture_output=True, text=True)
 
 
 def _black(project: Project, series: Series, source: Source, tips: Tips) -> GateResult:
-    targets = [arg for target in BLACK_TARGETS for arg in ("-t", target)]
+    """Files that black would change patched and would have left alone at the pin."""
+    stock = source_tree(project, source, source.base)
     findings, count = [], 0
     for topic, tree, files in _trees(project, series, source, tips):
         count += len(files)
-        done = _tool(tree, "black", "--check", *targets, *files)
-        findings += [
-            f"topic {topic.name}: {line}: format it with black 25.12.0"
-            for line in done.stderr.splitlines()
-            if line.startswith(("would reformat", "error:"))
-        ]
-        if done.returncode and not findings:
-            raise GateError(f"black did not run: {done.stderr.strip().splitlines()[-1]}")
+        for line in sorted(_misformatted(tree, files) - _misformatted(stock, files)):
+            findings.append(f"topic {topic.name}: {line}: format it with black 25.12.0")
     return GateResult(Gate.BLACK, tuple(findings), f"{count} files")
+
+
+def _misformatted(tree: Path, files: list[str]) -> set[str]:
+    targets = [arg for target in BLACK_TARGETS for arg in ("-t", target)]
+    there = [path for path in files if (tree / path).exists()]
+    if not there:
+        return set()
+    done = _tool(tree, "-m", "black", "--check", *targets, *there)
+    said = {line for line in done.stderr.splitlines() if line.startswith(("would ", "error:"))}
+    if done.returncode and not said:
+        raise GateError(f"black did not run: {done.stderr.strip().splitlines()[-1]}")
+    return said
 
 
 def _python_floor(project: Project, series: Series, source: Source, tips: Tips) -> GateResult:
@@ -236,18 +245,22 @@ def _python_floor(project: Project, series: Series, source: Source, tips: Tips) 
 
 
 def _too_new(tree: Path, path: str) -> set[str]:
+    """Features of a file that Python 3.6 does not have, as vermin names them."""
     if not (tree / path).exists():
         return set()
-    done = _tool(tree, "vermin", "--format", "parsable", "--no-tips", path)
-    found = set()
+    done = _tool(tree, "-c", "from vermin import main; main()", *VERMIN, path)
+    found, summary = set(), False
     for line in done.stdout.splitlines():
-        # file:line:column:2.x:3.x:feature, or no feature in the summary of a file
-        parts = line.split(":", 5)
-        if len(parts) == 6 and parts[5] and (needs := re.fullmatch(r"~?(\d+)\.(\d+)", parts[4])):
-            if (int(needs[1]), int(needs[2])) > PYTHON_FLOOR:
-                found.add(f"{parts[5]} needs Python {parts[4]}")
-        elif "~" not in line and len(parts) == 6 and parts[4] == "!3":
-            found.add(f"{parts[5]} does not run on Python 3")
+        # file:line:column:2.x:3.x:feature; without a feature where it sums up
+        *_, python3, feature = line.split(":", 5)
+        summary = summary or not feature
+        needs = re.fullmatch(r"(\d+)\.(\d+)", python3)
+        if feature and python3 == "!3":
+            found.add(f"{feature} does not run on Python 3")
+        elif feature and needs and (int(needs[1]), int(needs[2])) > PYTHON_FLOOR:
+            found.add(f"{feature} needs Python {python3}")
+    if not summary:
+        raise GateError(f"vermin did not run: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     return found
 
 

@@ -19,7 +19,7 @@ from patchstack.patch import Patch
 from patchstack.project import Project
 from patchstack.series import Pin, Series, Topic, rewritten_series
 from patchstack.source import Source
-from patchstack.stack import Builder, format_patches
+from patchstack.stack import Builder, format_patches, missing_from_sdist
 
 PLAN = "plan.json"
 
@@ -102,14 +102,19 @@ def _refuse_uncommitted(project: Project, repo: Repo, branches: tuple[str, ...])
 
 
 def _start(repo: Repo, series: Series, source: Source, refs: Refs, topic: Topic) -> str:
-    """The commit below the topic's own ones: the tip of what it depends on."""
+    """The commit below the topic's own ones: the tip of what it depends on.
+
+    That is where apply put it, or where its branch is now if the topic was rebased onto it:
+    of those that it stands on, the nearer one.
+    """
     candidates: list[str | None] = [source.base]
     if topic.depends_on:
         below = series.closure(topic)[-2]
         candidates = [refs.starts.get(topic.branch), refs.heads.get(below.branch)]
-    for candidate in candidates:
-        if candidate and repo.is_ancestor(candidate, refs.heads[topic.branch]):
-            return candidate
+    tip = refs.heads[topic.branch]
+    below_tip = [one for one in candidates if one and repo.is_ancestor(one, tip)]
+    if below_tip:
+        return min(below_tip, key=lambda one: len(repo.commits(one, tip)))
     needed = ", ".join(topic.depends_on) or f"upstream {source.release}"
     raise ExportError(
         f"branch {topic.branch} does not stand on {needed} as applied: rebase it onto "
@@ -187,16 +192,19 @@ def _by_topic(
 def _rebuild(builder: Builder, series: Series, edited: Series) -> dict[str, tuple[Patch, ...]]:
     """Every topic's patches as the edited series rebuilds them, topic alone on the pin."""
     canonical = {}
+    unedited = Builder(builder.repo, builder.source, series)
     for topic in edited.topics:
         patches = builder.canonical(topic)
-        missing = builder.left_out.get(topic.name)
-        if missing and edited.patches[topic.name] == series.patches[topic.name]:
+        # What the branch cannot hold is only in the patches as they are: they stay, or nothing does.
+        missing = missing_from_sdist(builder.source, series.patches[topic.name])
+        if missing:
+            before = unedited.canonical(topic)
+            if [patch.change for patch in patches] != [patch.change for patch in before]:
+                raise ExportError(
+                    f"topic '{topic.name}' changes {', '.join(missing)}, which the sdist does not "
+                    "have: initialise the submodule to edit and export it"
+                )
             patches = series.patches[topic.name]
-        elif missing:
-            raise ExportError(
-                f"topic '{topic.name}' changes {', '.join(missing)}, which the sdist does not "
-                "have: initialise the submodule to edit and export it"
-            )
         canonical[topic.name] = patches
     builder.integration()
     return canonical
@@ -299,6 +307,8 @@ def finish_interrupted_swap(project: Project) -> None:
 
 def _record(repo: Repo, refs: Refs, starts: dict[str, str]) -> None:
     """Remember that patches hold these branches as they are now."""
+    updates = []
     for branch, start in starts.items():
-        repo.git("update-ref", RECORD + branch, refs.heads[branch])
-        repo.git("update-ref", START + branch, start)
+        updates.append(f"update {RECORD}{branch} {refs.heads[branch]}")
+        updates.append(f"update {START}{branch} {start}")
+    repo.update_refs(updates)

@@ -33,6 +33,8 @@ def environment() -> dict[str, str]:
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
+        # Asking for a status must not write the user's index, nor leave its lock if killed.
+        "GIT_OPTIONAL_LOCKS": "0",
         "LC_ALL": "C",
     }
 
@@ -90,6 +92,13 @@ class Repo:
 
     def is_ancestor(self, older: str, newer: str) -> bool:
         return self.run("merge-base", "--is-ancestor", older, newer).returncode == 0
+
+    def update_refs(self, updates: list[str]) -> None:
+        """Carry out lines of `git update-ref --stdin`, all or none; nothing if there are none."""
+        if updates:
+            script = "\n".join(["start", *updates, "prepare", "commit", ""])
+            hooks = ("-c", "core.hooksPath=/dev/null", "-c", "core.filesRefLockTimeout=5000")
+            self.git(*hooks, "update-ref", "--stdin", input=script.encode(), detached=True)
 
     def commits(self, start: str, tip: str) -> list[str]:
         """Ids of the commits after `start` up to `tip`, oldest first."""

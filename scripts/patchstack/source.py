@@ -34,6 +34,10 @@ SDIST_IDENTITY = {
 }
 
 
+# The repository's own configuration may ask for signatures, which would stand before it.
+LAST_CHANGE = ("log", "-1", "--no-show-signature", "--format=%h %as %s")
+
+
 class Kind(str, Enum):
     SUBMODULE = "submodule"
     SDIST = "sdist"
@@ -60,7 +64,7 @@ class Source:
         """The upstream commit that last touched `path`, for people."""
         if self.kind is Kind.SDIST:
             return f"release {self.release} (an sdist has no history)"
-        return self.repo.text("log", "-1", "--format=%h %as %s", self.base, "--", path) or "none"
+        return self.repo.text(*LAST_CHANGE, self.base, "--", path) or "none"
 
 
 def pinned_source(project: Project, pin: Pin) -> Source:
@@ -82,7 +86,7 @@ def clone_source(project: Project, pin: Pin, clone: Path) -> Source:
         raise SourceError(f"{clone} does not have the pinned commit {pin.commit[:12]}: fetch it")
     folder = project.build / "upstream" / "clone"
     if not folder.is_dir():
-        with project.temporary_folder() as temporary:
+        with project.exclusive(), project.temporary_folder() as temporary:
             origin = str(clone.resolve())
             Repo(temporary).git("clone", "--quiet", "--shared", "--no-checkout", origin, "clone")
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -107,14 +111,16 @@ def sdist_path(project: Project, release: str) -> Path:
 def sdist_source(project: Project, release: str, sha256: str | None) -> Source:
     """The sdist of `release` as a repository under build/upstream/, made on first use."""
     folder = project.build / "upstream" / release
-    if not (folder / ".git").exists():
-        archive = _fetch_sdist(project, release, sha256)
-        with project.temporary_folder() as temporary:
-            _commit_sdist(archive, temporary / "tree")
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            (temporary / "tree").replace(folder)
+    with project.exclusive():  # another one may be making it
+        if not folder.exists():
+            archive = _fetch_sdist(project, release, sha256)
+            with project.temporary_folder() as temporary:
+                _commit_sdist(archive, temporary / "tree")
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                (temporary / "tree").replace(folder)
     repo = Repo(folder)
-    base = repo.commit("refs/patchstack/sdist")
+    # Without its own .git, git would answer for the project's repository.
+    base = repo.commit("refs/patchstack/sdist") if (folder / ".git").exists() else None
     if base is None:
         raise SourceError(f"{project.show(folder)} is damaged: delete it and run again")
     return Source(repo, base, release, Kind.SDIST)

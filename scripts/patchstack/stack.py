@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unidiff.errors import UnidiffParseError
+from unidiff.patch import PatchSet
+
 from patchstack.errors import ConflictError
 from patchstack.git import Repo
 from patchstack.patch import Patch
@@ -131,7 +134,7 @@ def write_patch(repo: Repo, patch: Patch) -> Path:
 
 def _rejects(patch: Patch, said: str) -> tuple[Reject, ...]:
     """Read the rejected hunks from what `git apply --reject --verbose` says."""
-    hunks = {file.path: list(file) for file in patch.diff}
+    hunks = {file.path: list(file) for file in _files(patch)}
     rejects: list[Reject] = []
     path = ""
     for line in said.splitlines():
@@ -153,11 +156,20 @@ def _rejects(patch: Patch, said: str) -> tuple[Reject, ...]:
     return tuple(dict.fromkeys(rejects))
 
 
+def _files(patch: Patch) -> PatchSet:
+    try:
+        return patch.diff
+    except UnidiffParseError as error:
+        raise ConflictError(
+            f"{patch.name} is damaged: {error}: restore it with git, or export it again"
+        ) from None
+
+
 def missing_from_sdist(source: Source, patches: Sequence[Patch]) -> tuple[str, ...]:
     """Paths that `patches` change and that an sdist leaves out."""
     if source.kind is not Kind.SDIST:
         return ()
-    created = {file.path for patch in patches for file in patch.diff if file.is_added_file}
+    created = {file.path for patch in patches for file in _files(patch) if file.is_added_file}
     paths = dict.fromkeys(path for patch in patches for path in patch.changes_existing())
     # What an sdist leaves out: elsewhere a missing file is a patch that does not apply.
     return tuple(
@@ -207,25 +219,32 @@ class Builder:
         excluded = missing_from_sdist(self.source, patches)
         if excluded:
             self.left_out[topic.name] = excluded
+            # A patch of which nothing is left would not be a commit.
+            patches = tuple(
+                patch for patch in patches if {file.path for file in _files(patch)} - set(excluded)
+            )
+        am = (*AM, *(f"--exclude={path}" for path in excluded))
         files = [str(write_patch(self.repo, patch)) for patch in patches]
-        done = self.repo.run(*AM, *(f"--exclude={path}" for path in excluded), *files)
-        if done.returncode:
-            raise self._conflict(start, topic, patches, done.stderr.decode(errors="replace"))
+        if files and self.repo.run(*am, *files).returncode:
+            self.repo.run("am", "--abort")
+            self.repo.git("reset", "--quiet", "--hard", start)
+            for patch in patches:
+                done = self.repo.run(*am, str(write_patch(self.repo, patch)))
+                if done.returncode:
+                    self.repo.run("am", "--abort")
+                    raise self._conflict(topic, patch, excluded, done.stderr.decode("utf-8", "replace"))
         return self.repo.text("rev-parse", "HEAD")
 
     def _conflict(
-        self, start: str, topic: Topic, patches: tuple[Patch, ...], said: str
+        self, topic: Topic, patch: Patch, excluded: tuple[str, ...], said: str
     ) -> ConflictError:
-        done = len(self.repo.commits(start, "HEAD"))
-        patch = patches[done]
-        self.repo.run("am", "--abort")
-        self.repo.git("reset", "--quiet", "--hard", f"{start}")
-        for earlier in patches[:done]:
-            self.repo.git(*AM, str(write_patch(self.repo, earlier)))
-        trial = try_patch(self.repo, patch, missing_from_sdist(self.source, patches))
+        """Why a patch does not apply to the files as they are now."""
+        trial = try_patch(self.repo, patch, excluded)
         if not trial.rejects:  # the diff is fine, so the mail around it is not
             last = (said.strip().splitlines() or ["git am failed"])[-1]
-            return ConflictError(f"patches/{topic.name}/{patch.name}: {last}")
+            return ConflictError(
+                f"patches/{topic.name}/{patch.name}: {last} Restore the file with git, or mend it"
+            )
         places = "; ".join(
             f"{reject} (last touched upstream by {self.source.last_change(reject.path)})"
             for reject in trial.rejects

@@ -1,0 +1,161 @@
+"""The series on other releases: what every patch is told, and what moving the pin does.
+
+Release 1.1 moves the code of `core`; 1.2 has landed the first patch of `core`, and the
+change of `lone` in other words.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from sandbox import RELEASE, Sandbox, git, make_sdist
+
+from patchstack.errors import ConflictError, SourceError
+from patchstack.rebase import Outcome, ReleaseReport, move_pin, try_release
+
+
+@pytest.fixture(params=["submodule", "sdist"])
+def releases(request, make_sandbox, upstream: Path) -> Sandbox:
+    """A project that reaches every release of upstream, on each kind of source."""
+    sandbox = make_sandbox(request.param)
+    if request.param == "sdist":
+        for release in ("1.1", "1.2"):
+            make_sdist(upstream, sandbox.root / f"build/sdist/metaflow-{release}.tar.gz", release)
+    return sandbox
+
+
+def attempt(sandbox: Sandbox, release: str) -> ReleaseReport:
+    return try_release(sandbox.project, sandbox.series(), sandbox.source(), release)
+
+
+def outcomes(report: ReleaseReport) -> list[tuple[str, Outcome]]:
+    return [(one.topic, one.outcome) for one in report.verdicts]
+
+
+def test_the_pin_itself_is_clean(releases) -> None:
+    assert {outcome for _, outcome in outcomes(attempt(releases, RELEASE))} == {Outcome.CLEAN}
+
+
+def test_moved_code_is_an_offset(releases) -> None:
+    report = attempt(releases, "1.1")
+    assert outcomes(report) == [
+        ("core", Outcome.OFFSET),
+        ("core", Outcome.OFFSET),
+        ("fast", Outcome.OFFSET),
+        ("fast", Outcome.CLEAN),
+        ("lone", Outcome.CLEAN),
+    ]
+    assert report.movable
+
+
+def test_a_landed_patch_is_told_from_one_that_landed_in_other_words(releases) -> None:
+    report = attempt(releases, "1.2")
+    assert outcomes(report)[:4] == [
+        ("core", Outcome.LANDED),
+        ("core", Outcome.OFFSET),
+        ("fast", Outcome.OFFSET),
+        ("fast", Outcome.CLEAN),
+    ]
+    assert report.verdicts[4].outcome in (Outcome.CONFLICTS, Outcome.LANDED_MODIFIED)
+    assert not report.movable
+
+
+def test_a_patch_whose_lines_stand_there_changed_has_landed_modified(make_sandbox) -> None:
+    sandbox = make_sandbox("submodule")
+    sandbox.switch("perf/lone")
+    lines = "".join(f"telling_constant_{n} = 'value {n}'\n" for n in range(6))
+    sandbox.commit("Add constants", {"metaflow/constants.py": lines})
+    sandbox.export()
+    sandbox.git("checkout", "--quiet", "1.1")
+    reviewed = lines.replace("'value 5'", "'reviewed'")
+    sandbox.commit("Constants, as reviewed", {"metaflow/constants.py": reviewed})
+    sandbox.git("tag", "1.3")
+    sandbox.git("checkout", "--quiet", RELEASE)
+    verdict = attempt(sandbox, "1.3").verdicts[-1]
+    assert (verdict.patch, verdict.outcome) == (
+        "0002-Add-constants.patch",
+        Outcome.LANDED_MODIFIED,
+    )
+
+
+def test_every_patch_has_a_verdict_past_the_first_conflict(make_sandbox) -> None:
+    sandbox = make_sandbox("submodule")
+    sandbox.git("checkout", "--quiet", RELEASE)
+    sandbox.commit("Rewrite", {"metaflow/store.py": "def nothing():\n    return 0\n"})
+    sandbox.git("tag", "2.0")
+    sandbox.git("checkout", "--quiet", RELEASE)
+    report = attempt(sandbox, "2.0")
+    assert outcomes(report) == [
+        ("core", Outcome.CONFLICTS),
+        ("core", Outcome.CONFLICTS),
+        ("fast", Outcome.CONFLICTS),
+        ("fast", Outcome.CLEAN),
+        ("lone", Outcome.CLEAN),
+    ]
+    reject = report.verdicts[0].rejects[0]
+    assert reject.path == "metaflow/store.py"
+    assert reject.hunk.startswith("hunk 1 (@@ -")
+
+
+def test_trying_changes_nothing(releases) -> None:
+    releases.source()
+    attempt(releases, "1.1")  # fetches what there is to fetch
+    before = releases.snapshot()
+    attempt(releases, "1.1")
+    assert releases.snapshot() == before
+
+
+def test_the_door_prints_a_drift_report_and_json(releases) -> None:
+    ended = releases.door("rebase_patches", "--to", "1.1", "--to", "1.2")
+    assert ended.code == 1  # 1.2 needs work
+    assert "applies with offset" in ended.out
+    assert "already landed" in ended.out
+    ended = releases.door("rebase_patches", "--to", "1.1", "--json")
+    assert ended.code == 0
+    (report,) = json.loads(ended.out)
+    assert report["release"] == "1.1"
+    assert report["patches"][0]["outcome"] == "applies with offset"
+
+
+def test_moving_the_pin_writes_canonical_patches_and_the_gitlink(make_sandbox) -> None:
+    sandbox = make_sandbox("submodule")
+    make = sandbox.root / "build/sdist/metaflow-1.1.tar.gz"
+    sha256 = make_sdist(sandbox.tree, make, "1.1")
+    pin, _ = move_pin(sandbox.project, sandbox.series(), sandbox.source(), "1.1", None)
+    commit = sandbox.git("rev-parse", "1.1^{commit}")
+    assert (pin.release, pin.commit, pin.sdist_sha256) == ("1.1", commit, sha256)
+    assert sandbox.series().pin == pin
+    assert commit in git(sandbox.root, "ls-files", "--stage", "metaflow")
+    assert sandbox.project.series_file.read_text().startswith("# A comment that every tool keeps.")
+    sandbox.apply()
+    assert not sandbox.export().written  # they were written as export writes them
+
+
+def test_a_topic_that_landed_leaves_the_series(make_sandbox) -> None:
+    sandbox = make_sandbox("submodule")
+    sandbox.git("checkout", "--quiet", "perf/core")
+    sandbox.git("checkout", "--quiet", "--detach")
+    sandbox.git("tag", "1.4")
+    make_sdist(sandbox.tree, sandbox.root / "build/sdist/metaflow-1.4.tar.gz", "1.4")
+    move_pin(sandbox.project, sandbox.series(), sandbox.source(), "1.4", None)
+    series = sandbox.series()
+    assert [topic.name for topic in series.topics] == ["fast", "lone"]
+    assert series.topics[0].depends_on == ()
+    assert not list((sandbox.project.patches / "core").glob("*.patch"))
+
+
+def test_the_pin_stays_where_a_patch_is_stuck(make_sandbox) -> None:
+    sandbox = make_sandbox("submodule")
+    before = sandbox.patches()
+    with pytest.raises(ConflictError, match=r"the pin stays at 1\.0: lone/"):
+        move_pin(sandbox.project, sandbox.series(), sandbox.source(), "1.2", None)
+    assert sandbox.patches() == before
+
+
+def test_an_sdist_does_not_name_its_commit(make_sandbox, upstream) -> None:
+    sandbox = make_sandbox("sdist")
+    make_sdist(upstream, sandbox.root / "build/sdist/metaflow-1.1.tar.gz", "1.1")
+    before = sandbox.patches()
+    with pytest.raises(SourceError, match="--commit"):
+        move_pin(sandbox.project, sandbox.series(), sandbox.source(), "1.1", None)
+    assert sandbox.patches() == before
