@@ -12,7 +12,7 @@ def build() -> None:
     """Build the whole series as `metaflow-<release>+perf.<N>` into `dist/`.
 
     Install it with `pip install dist/<file>`, extras as usual in brackets behind the name.
-    `pip show metaflow` and `metaflow version` tell it apart from stock. N is `wheel` in
+    `pip show metaflow` and `metaflow` without a command tell it apart from stock. N is `wheel` in
     `patches/series.toml`.
     """
     project = door.project()

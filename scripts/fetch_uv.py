@@ -49,7 +49,10 @@ def main() -> None:
         with urllib.request.urlopen(url, timeout=60) as reply:
             wheel = reply.read()
     except OSError as error:
-        sys.exit(f"fetch_uv: {error}; check the network, or install uv and put it on PATH")
+        sys.exit(
+            f"fetch_uv: {error}; check the network and certificates (package ca-certificates), "
+            "or install uv and put it on PATH"
+        )
     if hashlib.sha256(wheel).hexdigest() != sha256:
         sys.exit("fetch_uv: what arrived does not have the sha256 of uv.lock; try again")
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:

@@ -9,6 +9,7 @@ every one of them.
 """
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,7 +19,7 @@ from patchstack.git import Repo, scratch
 from patchstack.project import Project
 from patchstack.series import Series
 from patchstack.source import Source
-from patchstack.stack import Builder, format_patches
+from patchstack.stack import Builder, format_patches, missing_from_sdist
 
 RECORD = "refs/patchstack/tip/"
 START = "refs/patchstack/start/"
@@ -151,7 +152,13 @@ def _compare(
             start, tip = builder.branch(topic)
             built[topic.branch] = (start, tip, builder.left_out.get(topic.name, ()))
         states, lost = [], {}
-        held = {patch.change for patches in series.patches.values() for patch in patches}
+        # Without what the sdist does not have: no commit made here can hold that.
+        held = {
+            patch.without(missing).change if missing else patch.change
+            for patches in series.patches.values()
+            for missing in [missing_from_sdist(source, patches)]
+            for patch in patches
+        }
         for name, (start, tip, left_out) in built.items():
             old = refs.heads.get(name)
             state = _state(repo, source, name, old, start, tip, left_out)
@@ -269,11 +276,14 @@ def _refuse_checked_out(project: Project, repo: Repo, state: BranchState) -> Non
 def _unsaved(
     project: Project, repo: Repo, state: BranchState, commits: list[str]
 ) -> UnsavedWorkError:
-    where = project.show(repo.path)
+    where, drop = project.show(repo.path), f"branch --force {state.branch} {state.new[:12]}"
+    for path, branch in worktrees(repo).items():
+        if branch == state.branch:  # git does not force a branch that is checked out
+            where, drop = project.show(path), f"reset --hard {state.new[:12]}"
     return UnsavedWorkError(
         f"branch {state.branch} in {where} has commits that no patch holds ({', '.join(commits)}): "
         f"keep them with `scripts/export_patches.py {state.branch}`, or drop them with "
-        f"`git -C {where} branch --force {state.branch} {state.new[:12]}`"
+        f"`git -C {shlex.quote(where)} {drop}`"
     )
 
 

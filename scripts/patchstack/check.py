@@ -314,8 +314,9 @@ def run_pytest(tree: Path, requirements: list[str], tests: list[str]) -> TestRun
         if proven.returncode:
             last = (proven.stderr.strip().splitlines() or ["no output"])[-1]
             raise GateError(f"cannot set up the tests of {tree.name}: {last}")
-        pytest = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-        done = run_uv(*uv_run, *pytest, *tests, cwd=tree, HOME=str(folder), **env)
+        # A home of their own for the tests, behind uv, which keeps its cache in the user's.
+        pytest = ["env", f"HOME={folder}", "python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        done = run_uv(*uv_run, *pytest, f"--junitxml={report}", *tests, cwd=tree, **env)
         if not report.is_file():
             last = (done.stdout + done.stderr).strip().splitlines()[-1]
             raise GateError(f"pytest did not run in {tree.name}: {last}")

@@ -8,6 +8,7 @@ the old series or one that the next run finishes.
 """
 
 import json
+import re
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from patchstack.source import Source
 from patchstack.stack import Builder, format_patches, missing_from_sdist
 
 PLAN = "plan.json"
+_BINARY = re.compile(rb"^Binary files .* differ$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def export_branches(
     with project.exclusive():
         refs = Refs.read(source.repo)
         branches = _chosen(series, refs, names)
-        _refuse_uncommitted(project, source.repo, branches)
+        _refuse_uncommitted(project, source.repo, branches if names else None)
         with scratch(project, source.repo, keep_objects=True) as repo:
             starts, edited = {}, series
             for branch in branches:
@@ -92,11 +94,11 @@ def _owner(series: Series, branch: str) -> Topic:
     return next(topic for topic in series.topics if topic.branch == branch)
 
 
-def _refuse_uncommitted(project: Project, repo: Repo, branches: tuple[str, ...]) -> None:
+def _refuse_uncommitted(project: Project, repo: Repo, branches: tuple[str, ...] | None) -> None:
     for path, branch in worktrees(repo).items():
-        if branch in branches and uncommitted(path):
+        if (branches is None or branch in branches) and uncommitted(path):
             raise UnsavedWorkError(
-                f"{project.show(path)} has uncommitted changes on {branch}, an export would miss "
+                f"{project.show(path)} has uncommitted changes, an export would miss "
                 "them: commit them, or put them aside with `git stash --include-untracked`"
             )
 
@@ -138,6 +140,12 @@ def _commits(repo: Repo, branch: str, start: str, tip: str) -> tuple[Patch, ...]
     for patch in patches:
         if b"\ndiff --git " not in patch.data:
             raise ExportError(f"{branch}: commit '{patch.subject}' is empty: drop it")
+        # Here `git am` finds the blob and is content; on another machine there is none.
+        if _BINARY.search(patch.data, patch.data.index(b"\ndiff --git ")):
+            raise ExportError(
+                f"{branch}: commit '{patch.subject}' changes a binary file, which a patch cannot "
+                "carry: leave it out"
+            )
     return patches
 
 
@@ -192,22 +200,43 @@ def _by_topic(
 def _rebuild(builder: Builder, series: Series, edited: Series) -> dict[str, tuple[Patch, ...]]:
     """Every topic's patches as the edited series rebuilds them, topic alone on the pin."""
     canonical = {}
-    unedited = Builder(builder.repo, builder.source, series)
     for topic in edited.topics:
-        patches = builder.canonical(topic)
-        # What the branch cannot hold is only in the patches as they are: they stay, or nothing does.
-        missing = missing_from_sdist(builder.source, series.patches[topic.name])
-        if missing:
-            before = unedited.canonical(topic)
-            if [patch.change for patch in patches] != [patch.change for patch in before]:
-                raise ExportError(
-                    f"topic '{topic.name}' changes {', '.join(missing)}, which the sdist does not "
-                    "have: initialise the submodule to edit and export it"
-                )
-            patches = series.patches[topic.name]
-        canonical[topic.name] = patches
+        old = series.patches[topic.name]
+        missing = missing_from_sdist(builder.source, old)
+        canonical[topic.name] = _with_left_out(topic, old, builder.canonical(topic), missing)
     builder.integration()
     return canonical
+
+
+def _with_left_out(
+    topic: Topic, old: tuple[Patch, ...], new: tuple[Patch, ...], missing: tuple[str, ...]
+) -> tuple[Patch, ...]:
+    """`new` with what `old` does to files that the sdist does not have.
+
+    A branch made from an sdist cannot hold those changes, so they stay with the commit of
+    the same subject.
+    """
+    restored = list(new)
+    for at, patch in enumerate(old):
+        kept = {path: part for path, part in patch.sections.items() if path in missing}
+        if not kept:
+            continue
+        if len(kept) == len(patch.sections):  # no commit at all was made of it
+            restored.insert(at, patch)
+            continue
+        places = [at for at, one in enumerate(restored) if one.subject == patch.subject]
+        if len(places) != 1:
+            raise ExportError(
+                f"topic '{topic.name}': '{patch.subject}' changes {', '.join(kept)}, which the "
+                "sdist does not have, and no commit has that subject: keep the subject, or "
+                "initialise the submodule to edit and export it"
+            )
+        one = restored[places[0]]
+        restored[places[0]] = one.with_sections(one.sections | kept)
+    return tuple(
+        Patch(f"{number:04}{patch.name[4:]}", patch.data)
+        for number, patch in enumerate(restored, start=1)
+    )
 
 
 def _check_lossless(builder: Builder, edited: Series, branch: str, start: str, tip: str) -> None:

@@ -32,6 +32,10 @@ def environment() -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": os.devnull,
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_ATTR_NOSYSTEM": "1",
+        # The user's own attributes are read from a default place, without any configuration.
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "core.attributesFile",
+        "GIT_CONFIG_VALUE_0": os.devnull,
         "GIT_TERMINAL_PROMPT": "0",
         # Asking for a status must not write the user's index, nor leave its lock if killed.
         "GIT_OPTIONAL_LOCKS": "0",

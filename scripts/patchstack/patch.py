@@ -3,6 +3,7 @@
 import email
 import email.policy
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,6 +39,23 @@ class Patch:
     def diff(self) -> PatchSet:
         """The parsed diff; raises unidiff's UnidiffParseError on a malformed one."""
         return PatchSet(self.data.decode(errors="surrogateescape"))
+
+    @cached_property
+    def sections(self) -> dict[str, bytes]:
+        """The part of the diff of each file, by its path."""
+        parts = re.split(rb"^(?=diff --git )", self.data, flags=re.MULTILINE)[1:]
+        return {part.split(b"\n", 1)[0].rpartition(b" b/")[2].decode(): part for part in parts}
+
+    def with_sections(self, sections: dict[str, bytes]) -> "Patch":
+        """The same commit with this diff, its files in git's order."""
+        head = re.split(rb"^diff --git ", self.data, maxsplit=1, flags=re.MULTILINE)[0]
+        ordered = (sections[path] for path in sorted(sections, key=str.encode))
+        return Patch(self.name, head + b"".join(ordered))
+
+    def without(self, paths: Collection[str]) -> "Patch":
+        """The same commit without its changes to `paths`."""
+        kept = {path: part for path, part in self.sections.items() if path not in paths}
+        return self.with_sections(kept)
 
     def changes_existing(self) -> tuple[str, ...]:
         """Paths that must be there before the patch can apply."""

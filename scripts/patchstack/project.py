@@ -74,6 +74,8 @@ class Project:
                 yield
             finally:
                 _HELD.remove(self.root)
+                # Still ours: a failure leaves nothing under build/ but the lock file.
+                shutil.rmtree(self.build / "tmp", ignore_errors=True)
 
     @contextmanager
     def temporary_folder(self) -> Iterator[Path]:

@@ -9,15 +9,28 @@ from enum import Enum
 from typing import Annotated, Any
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from tomlkit.exceptions import TOMLKitError
 
 from patchstack.errors import SeriesError
 from patchstack.patch import Patch
 from patchstack.project import Project
 
+
+def _not_a_lock(branch: str) -> str:
+    if any(part.endswith(".lock") for part in branch.split("/")):
+        raise ValueError("names that end in .lock are git's own")
+    return branch
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-Branch = Annotated[str, Field(pattern=r"^[a-z0-9][a-zA-Z0-9._/-]*[a-zA-Z0-9]$")]
+# Git's rules for names of refs, without what a shell would need quoted.
+_PART = r"[a-zA-Z0-9_-]*(\.[a-zA-Z0-9_-]+)*"
+Branch = Annotated[
+    str,
+    Field(pattern=rf"^[a-z0-9]{_PART}(/[a-zA-Z0-9_-]{_PART})*$"),
+    AfterValidator(_not_a_lock),
+]
 Sha1 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 PatchName = Annotated[str, Field(pattern=r"^\d{4}-[^/]+\.patch$")]
@@ -151,7 +164,8 @@ def _first_mistake(error: ValidationError, document: Any) -> str:
     mistake = error.errors(include_url=False)[0]
     parts = list(mistake["loc"])
     if len(parts) > 1 and parts[0] == "topic" and isinstance(parts[1], int):
-        name = document["topic"][parts[1]].get("name", f"number {parts[1] + 1}")
+        table, number = document["topic"][parts[1]], f"number {parts[1] + 1}"
+        name = table.get("name", number) if isinstance(table, dict) else number
         parts[:2] = [f"topic '{name}'"]
     key = ".".join(str(part) for part in parts)
     value = "" if isinstance(mistake["input"], dict) else f" (is {mistake['input']!r})"

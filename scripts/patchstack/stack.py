@@ -232,7 +232,9 @@ class Builder:
                 done = self.repo.run(*am, str(write_patch(self.repo, patch)))
                 if done.returncode:
                     self.repo.run("am", "--abort")
-                    raise self._conflict(topic, patch, excluded, done.stderr.decode("utf-8", "replace"))
+                    raise self._conflict(
+                        topic, patch, excluded, done.stderr.decode("utf-8", "replace")
+                    )
         return self.repo.text("rev-parse", "HEAD")
 
     def _conflict(

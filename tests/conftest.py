@@ -1,0 +1,74 @@
+"""Sandboxes: made once for the session, copied for every test that wants one."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sandbox import FOLDER, Sandbox, clean_environment, make_project, make_upstream
+
+MakeSandbox = Callable[..., Sandbox]
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine called in this process finds what a door finds: nothing of the machine's."""
+    for name in set(os.environ) - set(clean_environment()):
+        monkeypatch.delenv(name)
+    for name, value in clean_environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Upstream's repository: tests read it, and never write to it."""
+    return make_upstream(tmp_path_factory.mktemp("upstream") / "metaflow")
+
+
+@pytest.fixture(scope="session")
+def templates(
+    tmp_path_factory: pytest.TempPathFactory, upstream: Path
+) -> Callable[[str, bool], Sandbox]:
+    made: dict[tuple[str, bool], Sandbox] = {}
+
+    def template(kind: str, applied: bool) -> Sandbox:
+        if (kind, applied) not in made:
+            root = tmp_path_factory.mktemp(kind) / FOLDER
+            sandbox = make_project(root, upstream, kind)
+            if applied:
+                sandbox.apply()
+            made[kind, applied] = sandbox
+        return made[kind, applied]
+
+    return template
+
+
+@pytest.fixture
+def make_sandbox(tmp_path: Path, templates: Callable[[str, bool], Sandbox]) -> MakeSandbox:
+    """Make a project; several of one test stand for several machines."""
+
+    def make(kind: str, *, applied: bool = True, name: str | None = None) -> Sandbox:
+        template = templates(kind, applied)
+        root = tmp_path / (name or kind) / FOLDER
+        # Links stay links, and times stay: git would take every file for a changed one.
+        shutil.copytree(template.root, root, symlinks=True)
+        return Sandbox(root, kind)
+
+    return make
+
+
+@pytest.fixture(params=["submodule", "sdist"])
+def sandbox(request: pytest.FixtureRequest, make_sandbox: MakeSandbox) -> Sandbox:
+    """An applied project on each kind of source."""
+    return make_sandbox(request.param)
+
+
+@pytest.fixture
+def submodule(make_sandbox: MakeSandbox) -> Sandbox:
+    return make_sandbox("submodule")
+
+
+@pytest.fixture
+def sdist(make_sandbox: MakeSandbox) -> Sandbox:
+    return make_sandbox("sdist")

@@ -1,0 +1,104 @@
+"""The series of this checkout on the real release: from the package index, and from upstream.
+
+Needs the package index, unless the sdist lies in build/sdist already; and, for the comparison
+of both sources, a clone of upstream named by the environment variable UPSTREAM_GIT.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sandbox import FORMAT_PATCH, NOT_IN_SDIST, ROOT, git, topic_table
+
+from patchstack.project import Project
+from patchstack.series import Series, load_series
+from patchstack.source import sdist_path
+
+# As it is before the sandboxes' own settings: the machine's way to the package index.
+MACHINE = dict(os.environ)
+CHANGED = "metaflow/metaflow_version.py"
+
+
+def apply(project: Project) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "apply_patches.py")],
+        cwd=project.root,
+        env=MACHINE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A checkout of this project without its submodule, with the series of this one."""
+    ours, project = Project(ROOT), Project(tmp_path / "project")
+    shutil.copytree(ours.patches, project.patches, ignore=shutil.ignore_patterns(".staged"))
+    archive = sdist_path(ours, load_series(ours).pin.release)
+    if archive.is_file():
+        sdist_path(project, load_series(ours).pin.release).parent.mkdir(parents=True)
+        shutil.copy(archive, sdist_path(project, load_series(ours).pin.release))
+    return project
+
+
+def applied_from_sdist(project: Project) -> tuple[Series, Path]:
+    """Apply; a series that has no topic yet gets one for the occasion."""
+    assert "from the sdist" in apply(project)
+    series = load_series(project)
+    tree = project.build / "upstream" / series.pin.release
+    if not series.topics:
+        git(tree, "checkout", "--quiet", "--detach")
+        (tree / CHANGED).write_bytes((tree / CHANGED).read_bytes() + b"# changed\n")
+        git(tree, "commit", "--quiet", "--all", "--message", "Change the end")
+        folder = project.patches / "end"
+        git(tree, *FORMAT_PATCH, "--output-directory", str(folder), "-1")
+        with project.series_file.open("a") as file:
+            file.write(topic_table("end", [one.name for one in folder.iterdir()]))
+        apply(project)
+    return load_series(project), tree
+
+
+def test_the_series_applies_to_the_sdist(project: Project) -> None:
+    series, tree = applied_from_sdist(project)
+    branches = git(tree, "for-each-ref", "--format=%(refname:short)", "refs/heads").splitlines()
+    wanted = {series.integration.branch, *(topic.branch for topic in series.topics)}
+    assert set(branches) == wanted
+    subjects = git(
+        tree, "log", "--format=%s", f"refs/patchstack/sdist..{series.integration.branch}"
+    )
+    patches = [patch for own in series.patches.values() for patch in own]
+    assert len(subjects.splitlines()) == len(patches) > 0
+    assert apply(project).count("up to date") == len(wanted)
+
+
+def test_patched_files_are_the_same_from_the_sdist_and_from_upstream(project: Project) -> None:
+    clone = MACHINE.get("UPSTREAM_GIT")
+    if not clone:
+        pytest.skip("no upstream clone at hand: name one with UPSTREAM_GIT")
+    series, tree = applied_from_sdist(project)
+    branch = series.integration.branch
+    sdist = blobs(tree, branch)
+
+    git(project.root, "clone", "--quiet", "--shared", "--no-checkout", clone, "metaflow")
+    git(project.submodule, "checkout", "--quiet", "--detach", series.pin.commit)
+    assert "from the submodule" in apply(project)
+    upstream = blobs(project.submodule, branch)
+
+    changed = git(project.submodule, "diff", "--name-only", series.pin.commit, branch).splitlines()
+    left_out = {path for path in changed if path not in sdist and path.startswith(NOT_IN_SDIST)}
+    compared = [path for path in changed if path not in left_out]
+    assert compared
+    assert {path: sdist.get(path) for path in compared} == {
+        path: upstream.get(path) for path in compared
+    }
+
+
+def blobs(repo: Path, revision: str) -> dict[str, str]:
+    lines = git(repo, "ls-tree", "-r", revision).splitlines()
+    return {path: entry.split()[2] for entry, path in (line.split("\t") for line in lines)}
