@@ -40,8 +40,6 @@ def run(command: Callable[..., Any]) -> None:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             fail(name, f"cannot write {error.filename}: {error.strerror}: check its permissions")
         raise
-    except KeyboardInterrupt:
-        fail(name, "interrupted: run again, nothing half done was left")
 
 
 def fail(name: str, line: str) -> None:

@@ -107,6 +107,13 @@ def git(folder: Path, *args: str, env: dict[str, str] | None = None) -> str:
     return done.stdout.decode(errors="surrogateescape").strip("\n")
 
 
+def blob(folder: Path, revision: str, path: str) -> bytes:
+    """The bytes of a file at a revision."""
+    show = ["git", "cat-file", "blob", f"{revision}:{path}"]
+    env = clean_environment()
+    return subprocess.run(show, cwd=folder, env=env, capture_output=True, check=True).stdout
+
+
 def edit(folder: Path, changes: dict[str, Edit]) -> None:
     """Change files: a pair replaces text, a text or bytes is a whole file, None deletes it."""
     for name, change in changes.items():
@@ -290,8 +297,7 @@ class Sandbox:
         return self.git("rev-parse", "refs/patchstack/sdist")
 
     def file(self, revision: str, path: str) -> bytes:
-        text = self.git("cat-file", "blob", f"{revision}:{path}")
-        return text.encode(errors="surrogateescape") + b"\n"
+        return blob(self.tree, revision, path)
 
     def patches(self) -> dict[str, bytes]:
         """Every file under patches/."""
@@ -353,12 +359,7 @@ def make_sdist(upstream: Path, archive: Path, release: str = RELEASE) -> str:
     top = f"metaflow-{release}"
     tracked = git(upstream, "ls-tree", "-r", "--name-only", release)
     files = {
-        name: subprocess.run(
-            ["git", "cat-file", "blob", f"{release}:{name}"],
-            cwd=upstream,
-            capture_output=True,
-            check=True,
-        ).stdout
+        name: blob(upstream, release, name)
         for name in tracked.splitlines()
         if not name.startswith(NOT_IN_SDIST)
     }

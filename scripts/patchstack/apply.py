@@ -156,7 +156,7 @@ def _compare(
         held = {
             patch.without(missing).change if missing else patch.change
             for patches in series.patches.values()
-            for missing in [missing_from_sdist(source, patches)]
+            for missing in [missing_from_sdist(source, series, patches)]
             for patch in patches
         }
         for name, (start, tip, left_out) in built.items():

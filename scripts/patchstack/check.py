@@ -5,6 +5,7 @@ compiles after every single patch, every topic alone on the pin, the tests it br
 upstream's own unit tests on stock and patched.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -81,7 +82,8 @@ def check_series(
             return
         yield _form(builder)
         yield _lint(series)
-        yield _compiles(repo, series, tips)
+        made = {topic.name: builder.applied(topic)[0] for topic in series.topics}
+        yield _compiles(repo, series, tips, made)
     yield _black(project, series, source, tips)
     yield _python_floor(project, series, source, tips)
     yield _own_tests(project, series, source, tips)
@@ -114,7 +116,9 @@ def _form(builder: Builder) -> GateResult:
         if topic.name not in builder.left_out
         and builder.canonical(topic) != builder.series.patches[topic.name]
     ]
-    return GateResult(Gate.FORM, tuple(findings))
+    skipped = ", ".join(builder.left_out)
+    note = f"not told from an sdist: {skipped}" if skipped else ""
+    return GateResult(Gate.FORM, tuple(findings), note)
 
 
 def _lint(series: Series) -> GateResult:
@@ -173,12 +177,14 @@ def _python_files(patches: tuple[Patch, ...]) -> list[str]:
     ]
 
 
-def _compiles(repo: Repo, series: Series, tips: Tips) -> GateResult:
+def _compiles(
+    repo: Repo, series: Series, tips: Tips, made: dict[str, tuple[Patch, ...]]
+) -> GateResult:
     findings, count = [], 0
     for topic in series.topics:
         start, tip = tips.topics[topic.name]
         commits = repo.commits(start, tip)
-        for commit, patch in zip(commits, series.patches[topic.name], strict=True):
+        for commit, patch in zip(commits, made[topic.name], strict=True):
             for path in _python_files((patch,)):
                 code = repo.run("cat-file", "blob", f"{commit}:{path}")
                 if code.returncode:  # left out of an sdist
@@ -267,7 +273,7 @@ def _too_new(tree: Path, path: str) -> set[str]:
 def _own_tests(project: Project, series: Series, source: Source, tips: Tips) -> GateResult:
     findings, notes = [], []
     for topic, tree, files in _trees(project, series, source, tips):
-        tests = [path for path in files if re.match(r"test/.*/test_[^/]+\.py$", path)]
+        tests = [path for path in files if re.match(r"test/(.*/)?test_[^/]+\.py$", path)]
         if not tests:
             continue
         tip = tips.topics[topic.name][1]
@@ -278,6 +284,8 @@ def _own_tests(project: Project, series: Series, source: Source, tips: Tips) -> 
             outcome = run_pytest(tree, [what, *TOPIC_TEST_PLUGINS], tests)
             label = topic.name + (f" with {', '.join(extras)}" if extras else "")
             findings += [f"topic {label}: {one}" for one in outcome.failures]
+            if not outcome.outcomes:
+                findings.append(f"topic {label}: its test files hold no test")
             notes.append(f"{label}: {outcome.summary}")
     return GateResult(Gate.TESTS, tuple(findings), "; ".join(notes))
 
@@ -316,6 +324,8 @@ def run_pytest(tree: Path, requirements: list[str], tests: list[str]) -> TestRun
             raise GateError(f"cannot set up the tests of {tree.name}: {last}")
         # A home of their own for the tests, behind uv, which keeps its cache in the user's.
         pytest = ["env", f"HOME={folder}", "python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        # Not this repository's pytest settings, which stand above the tree.
+        pytest += ["-c", os.devnull, f"--rootdir={tree}"]
         done = run_uv(*uv_run, *pytest, f"--junitxml={report}", *tests, cwd=tree, **env)
         if not report.is_file():
             last = (done.stdout + done.stderr).strip().splitlines()[-1]
@@ -348,6 +358,8 @@ def _upstream_tests(project: Project, series: Series, clone: Path) -> GateResult
         plugins = [line.strip() for line in wanted if line.strip() and not line.startswith("#")]
         runs.append(run_pytest(tree, [str(wheel), *plugins], UPSTREAM_TESTS))
     stock, ours = runs
+    if "passed" not in stock.outcomes.values():
+        raise GateError("upstream's unit tests do not run on stock: nothing can be compared")
     findings = [
         f"{name}: {what} on stock, {ours.outcomes.get(name, 'gone')} on patched"
         for name, what in stock.outcomes.items()

@@ -13,7 +13,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patchstack.apply import RECORD, START, Refs, history, uncommitted, worktrees
+from patchstack.apply import Refs, history, uncommitted, worktrees
 from patchstack.errors import ExportError, UnsavedWorkError
 from patchstack.git import Repo, scratch
 from patchstack.patch import Patch
@@ -68,7 +68,6 @@ def export_branches(
             for branch in branches:
                 _check_lossless(builder, edited, branch, starts[branch], refs.heads[branch])
         written, deleted = swap_series(project, series, series.topics, canonical, series.pin)
-        _record(source.repo, refs, starts)
         return Export(branches, written, deleted)
 
 
@@ -170,12 +169,12 @@ def _by_topic(
         if owners[index] is None:
             before = next((name for name in reversed(owners[:index]) if name), None)
             after = next((name for name in owners[index + 1 :] if name), None)
-            if new_to is None and before != after:
+            if new_to is None and (before != after or before is None):
                 raise ExportError(
                     f"commit '{patch.subject}' is new and could belong to more than one topic: "
                     "name it with --new-to TOPIC"
                 )
-            owners[index] = before if before == after else new_to
+            owners[index] = new_to or before or after
     found: dict[str, tuple[Patch, ...]] = {topic.name: () for topic in series.topics}
     order = list(found)
     position = 0
@@ -189,7 +188,7 @@ def _by_topic(
         position = order.index(owner)
         found[owner] = (*found[owner], patch)
     for name, own in found.items():
-        if not own:
+        if not own and series.patches[name]:
             raise ExportError(
                 f"no commit of topic '{name}' is left on {series.integration.branch}: take the "
                 "topic out of patches/series.toml if that is meant"
@@ -202,7 +201,7 @@ def _rebuild(builder: Builder, series: Series, edited: Series) -> dict[str, tupl
     canonical = {}
     for topic in edited.topics:
         old = series.patches[topic.name]
-        missing = missing_from_sdist(builder.source, old)
+        missing = missing_from_sdist(builder.source, series, old)
         canonical[topic.name] = _with_left_out(topic, old, builder.canonical(topic), missing)
     builder.integration()
     return canonical
@@ -332,12 +331,3 @@ def finish_interrupted_swap(project: Project) -> None:
             (project.patches / name).unlink(missing_ok=True)
         (staged / PLAN).unlink()
     shutil.rmtree(staged, ignore_errors=True)
-
-
-def _record(repo: Repo, refs: Refs, starts: dict[str, str]) -> None:
-    """Remember that patches hold these branches as they are now."""
-    updates = []
-    for branch, start in starts.items():
-        updates.append(f"update {RECORD}{branch} {refs.heads[branch]}")
-        updates.append(f"update {START}{branch} {start}")
-    repo.update_refs(updates)

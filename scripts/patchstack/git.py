@@ -87,7 +87,7 @@ class Repo:
         return self.git(*args).decode(errors="surrogateescape").strip()
 
     def lines(self, *args: str) -> list[str]:
-        return self.text(*args).splitlines()
+        return [line for line in self.text(*args).split("\n") if line]
 
     def commit(self, revision: str) -> str | None:
         """The commit that a name stands for, or None where it stands for none."""

@@ -5,10 +5,12 @@ that found their place. A patch that conflicts still gets those of its hunks in 
 so that what comes after it is judged on the nearest tree there is.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from patchstack.apply import apply_series
 from patchstack.errors import ConflictError, SourceError
 from patchstack.export import swap_series
 from patchstack.git import Repo, scratch
@@ -83,21 +85,26 @@ def try_release(project: Project, series: Series, pinned: Source, release: str) 
             repo.git("checkout", "--quiet", "--detach", source.base)
             for topic in series.topics:
                 for patch in series.patches[topic.name]:
-                    verdicts.append(_try(repo, pinned, source, topic, patch))
+                    verdicts.append(_try(repo, series, pinned, source, topic, patch))
         return ReleaseReport(source, tuple(verdicts))
 
 
-def _try(repo: Repo, pinned: Source, source: Source, topic: Topic, patch: Patch) -> PatchVerdict:
+def _try(
+    repo: Repo, series: Series, pinned: Source, source: Source, topic: Topic, patch: Patch
+) -> PatchVerdict:
     """The verdict on one patch; leaves its commit, or the hunks that fit, on top of `repo`."""
-    exclude = missing_from_sdist(source, [patch])
+    exclude = missing_from_sdist(source, series, [patch])
     excluded = [f"--exclude={path}" for path in exclude]
     file = str(write_patch(repo, patch))
     trial = try_patch(repo, patch, exclude)
-    if not trial.rejects:
+    undone = repo.run("apply", "--check", "--verbose", "--reverse", *excluded, file)
+    landed = undone.returncode == 0 and b"(offset " not in undone.stderr
+    # Landed code may have a twin elsewhere in the file that the patch would fit as well.
+    if not trial.rejects and not (trial.offset and landed):
         repo.git(*AM, *excluded, file)
         outcome = Outcome.OFFSET if trial.offset else Outcome.CLEAN
         return PatchVerdict(topic.name, patch.name, outcome)
-    if repo.run("apply", "--check", "--reverse", *excluded, file).returncode == 0:
+    if undone.returncode == 0:
         return PatchVerdict(topic.name, patch.name, Outcome.LANDED)
     if _landed_share(repo, pinned, patch) >= LANDED_SHARE:
         return PatchVerdict(topic.name, patch.name, Outcome.LANDED_MODIFIED, trial.rejects)
@@ -136,6 +143,7 @@ def move_pin(
     `commit` is the release's commit where only its sdist is at hand, which does not name
     it. Raises `ConflictError` if a patch neither applies nor has landed unchanged.
     """
+    apply_series(project, series, pinned)  # refuses where a branch holds work that no patch does
     report = try_release(project, series, pinned, release)
     if not report.movable:
         stuck = [
@@ -154,7 +162,7 @@ def move_pin(
         builder = Builder(repo, source, left)
         patches = {
             topic.name: left.patches[topic.name]
-            if missing_from_sdist(source, left.patches[topic.name])
+            if missing_from_sdist(source, left, left.patches[topic.name])
             else builder.canonical(topic)
             for topic in left.topics
         }
@@ -173,6 +181,8 @@ def _new_pin(project: Project, old: Pin, source: Source, commit: str | None) -> 
             f"an sdist does not say which commit it was made from: name the one of release "
             f"{source.release} with --commit"
         )
+    if not re.fullmatch("[0-9a-f]{40}", commit):
+        raise SourceError(f"--commit {commit}: give all 40 hexadecimal digits of the commit")
     if not archive.is_file():
         sdist_source(project, source.release, None)
     new = {"release": source.release, "commit": commit, "sdist_sha256": sha256_of(archive)}

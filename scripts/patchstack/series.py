@@ -90,7 +90,8 @@ class Topic(Table):
     pull_request: Number | None = None
     # Extras of the patched distribution that the topic's own tests need.
     test_extras: tuple[Name, ...] = ()
-    patches: Annotated[tuple[PatchName, ...], Field(min_length=1)]
+    # None yet where the topic has only begun: its first export lists them.
+    patches: tuple[PatchName, ...] = ()
 
 
 class SeriesFile(Table):
@@ -129,6 +130,8 @@ class Series:
 def load_series(project: Project) -> Series:
     """Read and validate `patches/`; `SeriesError` names the first mistake."""
     where = project.show(project.series_file)
+    if (project.patches / ".staged" / "plan.json").is_file():
+        raise SeriesError("patches/: an export was interrupted: run scripts/apply_patches.py")
     try:
         document = tomlkit.parse(project.series_file.read_text(encoding="utf-8")).unwrap()
     except OSError as error:
@@ -260,4 +263,6 @@ def rewritten_series(project: Project, topics: tuple[Topic, ...], pin: Pin) -> b
                 array = tomlkit.array()
                 array.extend(names)
                 tables[index][key] = array.multiline(len(names) > 1)
+    if not tables:
+        document.pop("topic", None)
     return tomlkit.dumps(document).encode()

@@ -112,6 +112,8 @@ def sdist_source(project: Project, release: str, sha256: str | None) -> Source:
     """The sdist of `release` as a repository under build/upstream/, made on first use."""
     folder = project.build / "upstream" / release
     with project.exclusive():  # another one may be making it
+        if sdist_path(project, release).is_file():
+            _fetch_sdist(project, release, sha256)  # the pin's sha256 may have changed since
         if not folder.exists():
             archive = _fetch_sdist(project, release, sha256)
             with project.temporary_folder() as temporary:
@@ -202,10 +204,11 @@ def source_tree(project: Project, source: Source, commit: str) -> Path:
     """
     tree = source.repo.text("rev-parse", f"{commit}^{{tree}}")
     folder = project.build / "trees" / tree
-    if not folder.is_dir():
-        with project.exclusive(), scratch(project, source.repo, keep_objects=False) as repo:
-            repo.git("read-tree", tree)
-            repo.git("checkout-index", "--all", f"--prefix={repo.path}/files/")
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            (repo.path / "files").replace(folder)
+    with project.exclusive():  # another one may be making it
+        if not folder.is_dir():
+            with scratch(project, source.repo, keep_objects=False) as repo:
+                repo.git("read-tree", tree)
+                repo.git("checkout-index", "--all", f"--prefix={repo.path}/files/")
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                (repo.path / "files").replace(folder)
     return folder

@@ -139,7 +139,7 @@ def _rejects(patch: Patch, said: str) -> tuple[Reject, ...]:
     path = ""
     for line in said.splitlines():
         if found := re.match(r"Applying patch (.+) with \d+ rejects?\.\.\.", line):
-            path = found[1]
+            path = found[1].split(" => ")[-1]  # a rename names both
         elif found := re.match(r"Rejected hunk #(\d+)\.", line):
             hunk = hunks[path][int(found[1]) - 1]
             where = f"@@ -{hunk.source_start},{hunk.source_length} @@ {hunk.section_header}".strip()
@@ -165,11 +165,17 @@ def _files(patch: Patch) -> PatchSet:
         ) from None
 
 
-def missing_from_sdist(source: Source, patches: Sequence[Patch]) -> tuple[str, ...]:
+def missing_from_sdist(source: Source, series: Series, patches: Sequence[Patch]) -> tuple[str, ...]:
     """Paths that `patches` change and that an sdist leaves out."""
     if source.kind is not Kind.SDIST:
         return ()
-    created = {file.path for patch in patches for file in _files(patch) if file.is_added_file}
+    created = {
+        file.path
+        for own in (*series.patches.values(), patches)
+        for patch in own
+        for file in _files(patch)
+        if file.is_added_file
+    }
     paths = dict.fromkeys(path for patch in patches for path in patch.changes_existing())
     # What an sdist leaves out: elsewhere a missing file is a patch that does not apply.
     return tuple(
@@ -213,16 +219,19 @@ class Builder:
         """The topic's patches as they are written when exported from its own branch."""
         return format_patches(self.repo, *self.branch(topic))
 
+    def applied(self, topic: Topic) -> tuple[tuple[Patch, ...], tuple[str, ...]]:
+        """The topic's patches that become commits here, and the paths left out of them."""
+        patches = self.series.patches[topic.name]
+        missing = missing_from_sdist(self.source, self.series, patches)
+        # A patch of which nothing is left would not be a commit.
+        kept = (patch for patch in patches if {file.path for file in _files(patch)} - set(missing))
+        return tuple(kept), missing
+
     def _apply(self, start: str, topic: Topic) -> str:
         self.repo.git("checkout", "--quiet", "--detach", "--force", start)
-        patches = self.series.patches[topic.name]
-        excluded = missing_from_sdist(self.source, patches)
+        patches, excluded = self.applied(topic)
         if excluded:
             self.left_out[topic.name] = excluded
-            # A patch of which nothing is left would not be a commit.
-            patches = tuple(
-                patch for patch in patches if {file.path for file in _files(patch)} - set(excluded)
-            )
         am = (*AM, *(f"--exclude={path}" for path in excluded))
         files = [str(write_patch(self.repo, patch)) for patch in patches]
         if files and self.repo.run(*am, *files).returncode:
