@@ -144,7 +144,6 @@ MISTAKES = [
     ('title = "First"\n', "", "topic 'first'.title: ", "add the key"),
     ('reason = "waits"\n', "", "topic 'second'.reason: ", "add the key"),
     ('intent = "submit"\n', "", "topic 'first'.intent: ", "add the key"),
-    ('patches = ["0001-c.patch"]\n', "", "topic 'second'.patches: ", "add the key"),
     # Wrong types.
     ('"1.0"', "1.0", "pin.release: ", "correct the value"),
     ("wheel = 1", 'wheel = "1"', "integration.wheel: ", "correct the value"),
@@ -157,7 +156,6 @@ MISTAKES = [
     ('name = "first"', "name = 7", "topic '7'.name: ", "correct the value"),
     ('["first"]', '"first"', "topic 'second'.depends_on: ", "correct the value"),
     ('["0001-c.patch"]', "[1]", "topic 'second'.patches.0: ", "correct the value"),
-    ('["0001-c.patch"]', "[]", "topic 'second'.patches: ", "correct the value"),
     # Values that cannot be meant.
     ('intent = "hold"', 'intent = "later"', "topic 'second'.intent: ", "correct the value"),
     ("cdef01234567", "cdef0123456", "pin.commit: ", "correct the value"),

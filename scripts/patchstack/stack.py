@@ -224,8 +224,8 @@ class Builder:
         patches = self.series.patches[topic.name]
         missing = missing_from_sdist(self.source, self.series, patches)
         # A patch of which nothing is left would not be a commit.
-        kept = (patch for patch in patches if {file.path for file in _files(patch)} - set(missing))
-        return tuple(kept), missing
+        gone = [patch for patch in patches if {file.path for file in _files(patch)} <= set(missing)]
+        return tuple(patch for patch in patches if not missing or patch not in gone), missing
 
     def _apply(self, start: str, topic: Topic) -> str:
         self.repo.git("checkout", "--quiet", "--detach", "--force", start)
