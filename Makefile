@@ -9,31 +9,31 @@ help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bench: $(UV) ## apply the series, time stock against patched, print the table
-	$(RUN) scripts/benchmark.py $(ARGS)
+	@$(RUN) scripts/benchmark.py $(ARGS)
 
 test: $(UV) ## run the test suite
-	$(RUN) pytest $(ARGS)
+	@$(RUN) pytest $(ARGS)
 
 lint: $(UV) ## lint, format and type check of the tooling, schema of the CI workflow
-	$(RUN) ruff check
-	$(RUN) ruff format --check
-	$(RUN) mypy
-	$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check
+	@$(RUN) mypy
+	@$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 apply: $(UV) ## build the branches of the series on upstream at the pin
-	$(RUN) scripts/apply_patches.py $(ARGS)
+	@$(RUN) scripts/apply_patches.py $(ARGS)
 
 export: $(UV) ## write the commits of branches back to patches/
-	$(RUN) scripts/export_patches.py $(ARGS)
+	@$(RUN) scripts/export_patches.py $(ARGS)
 
 rebase: $(UV) ## try the series on other releases: make rebase ARGS="--to 2.19.39"
-	$(RUN) scripts/rebase_patches.py $(ARGS)
+	@$(RUN) scripts/rebase_patches.py $(ARGS)
 
 check: $(UV) ## hold the series to upstream's rules
-	$(RUN) scripts/check_patches.py $(ARGS)
+	@$(RUN) scripts/check_patches.py $(ARGS)
 
 wheel: $(UV) ## build the patched distribution into dist/
-	$(RUN) scripts/build_wheel.py $(ARGS)
+	@$(RUN) scripts/build_wheel.py $(ARGS)
 
 build/uv/uv:
-	python3 scripts/fetch_uv.py
+	@python3 scripts/fetch_uv.py

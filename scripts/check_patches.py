@@ -9,7 +9,7 @@ import typer
 import door
 from patchstack.check import check_series
 from patchstack.series import load_series
-from patchstack.source import pinned_source
+from patchstack.source import clone_source, pinned_source
 
 
 def check(
@@ -31,8 +31,9 @@ def check(
     project = door.project()
     series = load_series(project)
     source = pinned_source(project, series.pin)
+    upstream = clone_source(series.pin, upstream_git) if upstream_git else None
     failed = False
-    for result in check_series(project, series, source, upstream_git):
+    for result in check_series(project, series, source, upstream):
         failed = failed or bool(result.findings)
         verdict = "fail" if result.findings else "ok"
         door.out.print(f"{verdict:4}  {result.gate.value}  {result.note}".rstrip(), markup=False)

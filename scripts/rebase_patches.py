@@ -37,32 +37,34 @@ def rebase(
     Exit code 1 if a patch neither applies nor has landed on one of the releases.
     """
     project = door.project()
-    series = load_series(project)
-    pinned = pinned_source(project, series.pin)
-    if write:
-        if len(to) != 1:
-            raise SeriesError("--write moves the pin to one release: give one --to")
-        pin, report = move_pin(project, series, pinned, to[0], commit)
-        _print_table([report])
-        door.out.print(f"the pin is now {pin.release} ({pin.commit[:12]}): review with git diff")
-        return
-    reports = []
-    with door.progress.status("") as status:
-        for release in to:
-            status.update(f"trying the series on {release}")
-            reports.append(try_release(project, series, pinned, release))
-    if as_json:
-        print(json.dumps([_plain(report) for report in reports], indent=2))
-    else:
-        _print_table(reports)
+    if write and len(to) != 1:
+        raise SeriesError("--write moves the pin to one release: give one --to")
+    with project.exclusive():  # from reading the series on: an export may be changing it
+        series = load_series(project)
+        pinned = pinned_source(project, series.pin)
+        reports = []
+        with door.progress.status("") as status:
+            for release in to:
+                status.update(f"trying the series on {release}")
+                reports.append(try_release(project, series, pinned, release))
+        if as_json:
+            print(json.dumps([_plain(report) for report in reports], indent=2))
+        else:
+            door.out.print(_table(reports))
+        if write:
+            pin = move_pin(project, series, pinned, reports[0], commit)
+            door.progress.print(
+                f"the pin is now {pin.release} ({pin.commit[:12]}): review with git diff"
+            )
     if not all(report.movable for report in reports):
         raise typer.Exit(1)
 
 
 def _plain(report: ReleaseReport) -> dict[str, object]:
     return {
-        "release": report.source.release,
-        "source": report.source.kind.value,
+        "release": report.release,
+        "source": report.source.kind.value if report.source else None,
+        "problem": report.problem or None,
         "patches": [
             {
                 "topic": one.topic,
@@ -75,16 +77,16 @@ def _plain(report: ReleaseReport) -> dict[str, object]:
     }
 
 
-def _print_table(reports: list[ReleaseReport]) -> None:
+def _table(reports: list[ReleaseReport]) -> Table:
     table = Table("release", "topic", "patch", "verdict", box=None, pad_edge=False)
     for report in reports:
         for one in report.verdicts:
-            table.add_row(report.source.release, one.topic, one.patch, one.outcome.value)
+            table.add_row(report.release, one.topic, one.patch, one.outcome.value)
             for reject in one.rejects:
                 table.add_row("", "", "", f"  {reject}")
         if not report.verdicts:
-            table.add_row(report.source.release, "", "", "the series has no patches")
-    door.out.print(table)
+            table.add_row(report.release, "", "", report.problem or "the series has no patches")
+    return table
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """What export writes, byte for byte, and what it refuses to write."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sandbox import EXACT_STEP_9, FAST_STEP_2, ROOT, UPSTREAM, Sandbox, clean_environment
@@ -240,8 +244,10 @@ def reset(sandbox: Sandbox) -> None:
     [
         (no_change, "'Nothing at all' is empty"),
         (merge, "merge commit"),
-        (message_with("before", "---", "after"), "Telling subject"),
-        (message_with("before", "diff --git a/x b/x", "after"), "core/0003-Telling-subject"),
+        (message_with("before", "---", "after"), "a line '---'"),
+        (message_with("before", "diff --git a/x b/x", "after"), "a line 'diff --git a/x b/x'"),
+        (message_with("before", "--- a/x", "after"), "a line '--- a/x'"),
+        (message_with("before", "@@ -1 +1 @@", "after"), "a line '@@ -1 +1 @@'"),
         (mail_tag, "[PATCH] Telling subject"),
         (message_with("From: Somebody <else@example.org>", "", "more"), "Telling subject"),
         (message_with("trailing  ", "end"), "Telling subject"),
@@ -253,6 +259,8 @@ def reset(sandbox: Sandbox) -> None:
         "merge",
         "dashes",
         "diff",
+        "old file",
+        "hunk",
         "mail tag",
         "from",
         "white space",
@@ -337,9 +345,89 @@ def test_the_same_topic_edited_in_two_places_is_refused(submodule) -> None:
     submodule.switch("perf/series")
     submodule.commit("[x] Other", {"metaflow/other.py": "1\n"})
     before = submodule.state()
-    submodule.refused("export_patches", "--new-to", "lone")
+    line = submodule.refused("export_patches", "--new-to", "lone")
+    assert "topic 'lone' was changed on perf/lone and otherwise on perf/series" in line
     assert submodule.state() == before
     submodule.opens("export_patches", "lone")
+
+
+def test_the_same_work_on_both_branches_of_a_topic_is_one(sandbox) -> None:
+    for branch in ("perf/lone", "perf/series"):
+        sandbox.switch(branch)
+        sandbox.commit("Mine", MINE)
+    sandbox.opens("export_patches", "--new-to", "lone")
+    assert sandbox.subjects("lone")[-1] == "Mine"
+    sandbox.opens("apply_patches")
+
+
+def test_one_topic_on_its_branch_and_another_on_the_integration_branch(sandbox) -> None:
+    sandbox.switch("perf/core")
+    sandbox.commit("Mine", MINE)
+    sandbox.switch("perf/series")
+    sandbox.commit("Other", {"metaflow/other.py": "1\n"})
+    sandbox.opens("export_patches", "--new-to", "lone")
+    assert sandbox.subjects("core")[-1] == "Mine"
+    assert sandbox.subjects("lone")[-1] == "Other"
+    sandbox.leave()
+    sandbox.opens("apply_patches")
+    assert sandbox.log("perf/series")[-1] == "Other"
+
+
+def test_a_subject_of_two_topics_tells_neither(submodule) -> None:
+    for topic in ("core", "lone"):
+        submodule.switch(f"perf/{topic}")
+        submodule.commit("Tidy up", {f"metaflow/{topic}.py": "1\n"})
+    submodule.export()
+    submodule.leave()
+    submodule.apply()
+    at = submodule.log("perf/series").index("Tidy up")
+    commits = submodule.log("perf/series", "%H")
+    todo = [f"pick {one}\n" for one in commits]
+    todo.insert(
+        at + 1, "exec echo 2 > metaflow/core.py && git commit --quiet --all --amend --no-edit\n"
+    )
+    submodule.rebase("".join(todo), submodule.base, "perf/series")
+    submodule.leave()
+    submodule.opens("export_patches", "--new-to", "core")
+    assert b"+2" in submodule.series().patches["core"][-1].data
+    assert submodule.subjects("lone")[-1] == "Tidy up"
+
+
+def test_a_renamed_file_is_written_as_a_rename(submodule) -> None:
+    submodule.switch("perf/lone")
+    submodule.git("mv", "metaflow/store.py", "metaflow/shop.py")
+    submodule.git("commit", "--quiet", "--message", "Rename")
+    # Alone: `core` changes the file, and would not fit afterwards.
+    submodule.remove_topic("fast")
+    submodule.remove_topic("core")
+    submodule.export("lone")
+    data = submodule.series().patches["lone"][-1].data
+    assert b"rename from metaflow/store.py\nrename to metaflow/shop.py\n" in data
+
+
+def test_build_on_another_file_system(submodule, tmp_path) -> None:
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK) or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory) as elsewhere:
+        build = submodule.project.build
+        shutil.copytree(build, elsewhere, dirs_exist_ok=True)
+        shutil.rmtree(build)
+        build.symlink_to(elsewhere)
+        submodule.switch("perf/core")
+        submodule.commit("Mine", MINE)
+        submodule.opens("export_patches")
+        assert submodule.subjects("core")[-1] == "Mine"
+
+
+@pytest.mark.parametrize("door", ["apply_patches", "export_patches"])
+def test_an_unfinished_rebase_is_refused(sandbox, door) -> None:
+    commits = sandbox.log("perf/core", "%H")
+    todo = f"edit {commits[0]}\npick {commits[1]}\n"
+    sandbox.rebase(todo, sandbox.base, "perf/core")
+    assert "a rebase is not finished in" in sandbox.refused(door)
+    sandbox.git("rebase", "--continue", env={"GIT_EDITOR": "true"})
+    sandbox.opens(door)
 
 
 def test_two_topics_edited_on_their_branches_are_exported_together(sandbox) -> None:

@@ -20,6 +20,8 @@ def test_the_environment_has_nothing_of_the_users_git(monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, "hostile")
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     assert "hostile" not in environment().values()
+    # What the tests cannot make hostile without changing the machine.
+    assert environment()["GIT_CONFIG_NOSYSTEM"] == environment()["GIT_ATTR_NOSYSTEM"] == "1"
     assert environment()["LC_ALL"] == "C"
     assert environment()["PATH"] == os.environ["PATH"]
 
@@ -172,3 +174,35 @@ def test_the_project_is_found_from_below(submodule: Sandbox, tmp_path: Path) -> 
     assert ended.code == 1
     assert ended.err.count("\n") == 1
     assert "change to a checkout" in ended.err
+
+
+DETACHED = """
+import sys
+from pathlib import Path
+from patchstack.git import Repo
+from patchstack.project import Project
+root = Path(sys.argv[1])
+with Project(root).exclusive():
+    print("held", flush=True)
+    Repo(root).run("-c", f"alias.wait=!cat '{root}/fifo'", "wait", detached=True)
+"""
+
+
+def test_a_detached_git_keeps_the_lock_of_a_killed_engine(
+    held: Callable[[], "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    killed = subprocess.Popen(
+        [sys.executable, "-c", DETACHED, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert killed.stdout is not None
+    assert killed.stdout.readline() == "held\n"
+    git_is_waiting = (tmp_path / "fifo").open("w")  # opens once git's `cat` reads it
+    killed.kill()
+    killed.communicate()
+    second = held()
+    assert second.stdout is not None
+    assert select.select([second.stdout], [], [], 0.5)[0] == []
+    git_is_waiting.close()
+    assert second.stdout.readline() == "held\n"
+    second.communicate("")

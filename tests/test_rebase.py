@@ -5,6 +5,7 @@ change of `lone` in other words.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sandbox import RELEASE, Sandbox, git, make_sdist
 
 from patchstack.errors import ConflictError, SourceError
 from patchstack.rebase import Outcome, ReleaseReport, move_pin, try_release
+from patchstack.series import Pin
 
 
 @pytest.fixture(params=["submodule", "sdist"])
@@ -26,6 +28,11 @@ def releases(request, make_sandbox, upstream: Path) -> Sandbox:
 
 def attempt(sandbox: Sandbox, release: str) -> ReleaseReport:
     return try_release(sandbox.project, sandbox.series(), sandbox.source(), release)
+
+
+def move(sandbox: Sandbox, release: str) -> Pin:
+    report = attempt(sandbox, release)
+    return move_pin(sandbox.project, sandbox.series(), sandbox.source(), report, None)
 
 
 def outcomes(report: ReleaseReport) -> list[tuple[str, Outcome]]:
@@ -121,7 +128,7 @@ def test_moving_the_pin_writes_canonical_patches_and_the_gitlink(make_sandbox) -
     sandbox = make_sandbox("submodule")
     make = sandbox.root / "build/sdist/metaflow-1.1.tar.gz"
     sha256 = make_sdist(sandbox.tree, make, "1.1")
-    pin, _ = move_pin(sandbox.project, sandbox.series(), sandbox.source(), "1.1", None)
+    pin = move(sandbox, "1.1")
     commit = sandbox.git("rev-parse", "1.1^{commit}")
     assert (pin.release, pin.commit, pin.sdist_sha256) == ("1.1", commit, sha256)
     assert sandbox.series().pin == pin
@@ -137,7 +144,7 @@ def test_a_topic_that_landed_leaves_the_series(make_sandbox) -> None:
     sandbox.git("checkout", "--quiet", "--detach")
     sandbox.git("tag", "1.4")
     make_sdist(sandbox.tree, sandbox.root / "build/sdist/metaflow-1.4.tar.gz", "1.4")
-    move_pin(sandbox.project, sandbox.series(), sandbox.source(), "1.4", None)
+    move(sandbox, "1.4")
     series = sandbox.series()
     assert [topic.name for topic in series.topics] == ["fast", "lone"]
     assert series.topics[0].depends_on == ()
@@ -147,8 +154,8 @@ def test_a_topic_that_landed_leaves_the_series(make_sandbox) -> None:
 def test_the_pin_stays_where_a_patch_is_stuck(make_sandbox) -> None:
     sandbox = make_sandbox("submodule")
     before = sandbox.patches()
-    with pytest.raises(ConflictError, match=r"the pin stays at 1\.0: lone/"):
-        move_pin(sandbox.project, sandbox.series(), sandbox.source(), "1.2", None)
+    with pytest.raises(ConflictError, match=r"the pin stays at 1\.0: mend lone/"):
+        move(sandbox, "1.2")
     assert sandbox.patches() == before
 
 
@@ -157,5 +164,49 @@ def test_an_sdist_does_not_name_its_commit(make_sandbox, upstream) -> None:
     make_sdist(upstream, sandbox.root / "build/sdist/metaflow-1.1.tar.gz", "1.1")
     before = sandbox.patches()
     with pytest.raises(SourceError, match="--commit"):
-        move_pin(sandbox.project, sandbox.series(), sandbox.source(), "1.1", None)
+        move(sandbox, "1.1")
     assert sandbox.patches() == before
+
+
+def test_a_release_that_cannot_be_had_is_a_row_of_the_report(releases) -> None:
+    ended = releases.door("rebase_patches", "--to", "9.9", "--to", "1.1")
+    assert ended.code == 1
+    assert "metaflow 9.9" in ended.out
+    assert "applies with offset" in ended.out
+    ended = releases.door("rebase_patches", "--to", "9.9", "--json")
+    (report,) = json.loads(ended.out)
+    assert report["source"] is None
+    assert "9.9" in report["problem"]
+
+
+def test_a_refused_move_shows_what_is_stuck(make_sandbox) -> None:
+    sandbox = make_sandbox("submodule")
+    before = sandbox.patches()
+    ended = sandbox.door("rebase_patches", "--to", "1.2", "--write", "--json")
+    assert ended.code == 1
+    assert ended.err.startswith("rebase_patches: the pin stays at 1.0: mend lone/")
+    (report,) = json.loads(ended.out)
+    assert report["patches"][4]["rejects"][0]["path"] == "metaflow/crlf.py"
+    assert sandbox.patches() == before
+
+
+def test_the_pin_of_an_unpacked_archive_moves_too(make_sandbox, upstream) -> None:
+    """Without a git repository of its own there is no gitlink to move."""
+    sandbox = make_sandbox("sdist")
+    make_sdist(upstream, sandbox.root / "build/sdist/metaflow-1.1.tar.gz", "1.1")
+    commit = git(upstream, "rev-parse", "1.1^{commit}")
+    sandbox.opens("rebase_patches", "--to", "1.1", "--write", "--commit", commit)
+    assert sandbox.series().pin.commit == commit
+    sandbox.opens("apply_patches")
+    assert sandbox.check().same
+
+
+def test_a_patch_of_nothing_but_upstreams_tests_cannot_be_told_from_an_sdist(make_sandbox) -> None:
+    author = make_sandbox("submodule", name="author")
+    author.switch("perf/lone")
+    author.commit("Test more", {"test/unit/test_store.py": ("1 + 1 == 2", "2 + 2 == 4")})
+    author.export()
+    sandbox = make_sandbox("sdist", applied=False)
+    shutil.rmtree(sandbox.project.patches)
+    shutil.copytree(author.project.patches, sandbox.project.patches)
+    assert outcomes(attempt(sandbox, RELEASE))[-1] == ("lone", Outcome.LEFT_OUT)

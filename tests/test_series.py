@@ -121,6 +121,12 @@ def test_branches_that_git_takes(project: Project, branch: str) -> None:
     assert load_series(project).topic("first").branch == branch
 
 
+def test_a_topic_in_single_brackets(project: Project) -> None:
+    head, _, _ = SERIES.partition("[[topic]]")
+    project.series_file.write_text(head + '[topic]\nname = "first"\n')
+    assert "a topic begins with [[topic]]" in mistake(project)
+
+
 def test_other_files_beside_patches_are_welcome(project: Project) -> None:
     (project.patches / "first" / "pr.md").write_text("Why\n")
     (project.patches / ".staged").mkdir()
@@ -154,7 +160,7 @@ MISTAKES = [
     ('title = "First"', "title = 1", "topic 'first'.title: ", "correct the value"),
     ('title = "First"', 'title = ""', "topic 'first'.title: ", "correct the value"),
     ('name = "first"', "name = 7", "topic '7'.name: ", "correct the value"),
-    ('["first"]', '"first"', "topic 'second'.depends_on: ", "correct the value"),
+    ('["first"]', '"first"', "topic 'second'.depends_on: ", "write a list"),
     ('["0001-c.patch"]', "[1]", "topic 'second'.patches.0: ", "correct the value"),
     # Values that cannot be meant.
     ('intent = "hold"', 'intent = "later"', "topic 'second'.intent: ", "correct the value"),

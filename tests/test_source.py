@@ -1,5 +1,6 @@
 """Upstream's source: the submodule where there is one, else an sdist that is what it should be."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -160,12 +161,41 @@ def test_a_source_tree_is_the_files_of_a_commit(sandbox: Sandbox) -> None:
 def test_a_source_tree_is_made_once_for_a_content(submodule: Sandbox) -> None:
     source = submodule.source()
     first = source_tree(submodule.project, source, submodule.branches()["perf/core"])
-    (first / "mark").write_bytes(b"")
+    mark = first / "metaflow" / "__pycache__" / "mark.pyc"
+    mark.parent.mkdir()
+    mark.write_bytes(b"")
     submodule.switch("perf/core")
     submodule.git("commit", "--quiet", "--amend", "--message", "The same files")
     again = source_tree(submodule.project, source, submodule.git("rev-parse", "HEAD"))
     assert again == first
-    assert (again / "mark").is_file()
+    assert mark.is_file()
     other = source_tree(submodule.project, source, submodule.branches()["perf/lone"])
     assert other != first
     assert Repo(submodule.tree).commit("perf/lone") is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: (tree / "metaflow" / "store.py").write_bytes(b"edited = 1\n"),
+        lambda tree: (tree / "metaflow" / "store.py").unlink(),
+        lambda tree: (tree / "metaflow" / "new.py").write_bytes(b""),
+    ],
+    ids=["edited", "deleted", "added"],
+)
+def test_a_source_tree_that_was_changed_is_made_anew(
+    submodule: Sandbox, change: Callable[[Path], None]
+) -> None:
+    commit = submodule.branches()["perf/series"]
+    tree = source_tree(submodule.project, submodule.source(), commit)
+    expected = contents(tree)
+    change(tree)
+    assert source_tree(submodule.project, submodule.source(), commit) == tree
+    assert contents(tree) == expected
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_repository_of_another_user(sandbox: Sandbox) -> None:
+    for path in (sandbox.tree, sandbox.tree / ".git", sandbox.git_folder):
+        os.chown(path, 65534, 65534)
+    assert "belongs to another user" in sandbox.refused("apply_patches")

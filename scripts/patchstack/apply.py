@@ -19,7 +19,7 @@ from patchstack.git import Repo, scratch
 from patchstack.project import Project
 from patchstack.series import Series
 from patchstack.source import Source
-from patchstack.stack import Builder, format_patches, missing_from_sdist
+from patchstack.stack import Builder, format_patches
 
 RECORD = "refs/patchstack/tip/"
 START = "refs/patchstack/start/"
@@ -149,16 +149,9 @@ def _compare(
             series.integration.branch: (source.base, builder.integration(), ())
         }
         for topic in series.topics:
-            start, tip = builder.branch(topic)
-            built[topic.branch] = (start, tip, builder.left_out.get(topic.name, ()))
+            built[topic.branch] = (*builder.branch(topic), builder.held[topic.name].left_out)
         states, lost = [], {}
-        # Without what the sdist does not have: no commit made here can hold that.
-        held = {
-            patch.without(missing).change if missing else patch.change
-            for patches in series.patches.values()
-            for missing in [missing_from_sdist(source, series, patches)]
-            for patch in patches
-        }
+        held = {change for one in builder.held.values() for change in one.changes}
         for name, (start, tip, left_out) in built.items():
             old = refs.heads.get(name)
             state = _state(repo, source, name, old, start, tip, left_out)
@@ -251,8 +244,21 @@ def uncommitted(path: Path) -> list[str]:
     )
 
 
+def refuse_unfinished_rebase(project: Project, path: Path) -> None:
+    """Its end would move the branch back to commits that were made before we moved it."""
+    names = [arg for name in ("rebase-merge", "rebase-apply") for arg in ("--git-path", name)]
+    folders = Repo(path).lines("rev-parse", "--path-format=absolute", *names)
+    if any(Path(folder).is_dir() for folder in folders):
+        where = shlex.quote(project.show(path))
+        raise UnsavedWorkError(
+            f"a rebase is not finished in {where}: end it with `git -C {where} rebase --continue`, "
+            f"or drop it with `git -C {where} rebase --abort`"
+        )
+
+
 def _refuse_uncommitted(project: Project, repo: Repo) -> None:
     for path in worktrees(repo):
+        refuse_unfinished_rebase(project, path)
         files = uncommitted(path)
         if files:
             names = ", ".join(line[3:] for line in files[:5]) + (" ..." if len(files) > 5 else "")

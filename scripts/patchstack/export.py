@@ -10,20 +10,22 @@ the old series or one that the next run finishes.
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patchstack.apply import Refs, history, uncommitted, worktrees
+from patchstack.apply import Refs, history, refuse_unfinished_rebase, uncommitted, worktrees
 from patchstack.errors import ExportError, UnsavedWorkError
 from patchstack.git import Repo, scratch
+from patchstack.held import HeldPatches, hold
 from patchstack.patch import Patch
 from patchstack.project import Project
 from patchstack.series import Pin, Series, Topic, rewritten_series
 from patchstack.source import Source
-from patchstack.stack import Builder, format_patches, missing_from_sdist
+from patchstack.stack import Builder, format_patches
 
-PLAN = "plan.json"
-_BINARY = re.compile(rb"^Binary files .* differ$", re.MULTILINE)
+# Where `git am` and `git apply` take the message for ended and the diff for begun.
+_DIFF_BEGINS = re.compile(r"^(?:diff -|Index: |---(?:\s*$| \S)|@@ -).*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -53,20 +55,31 @@ def export_branches(
         branches = _chosen(series, refs, names)
         _refuse_uncommitted(project, source.repo, branches if names else None)
         with scratch(project, source.repo, keep_objects=True) as repo:
-            starts, edited = {}, series
+            held = hold(series, source)
+            starts: dict[str, str] = {}
+            found: dict[str, dict[str, tuple[Patch, ...]]] = {}
             for branch in branches:
                 if branch == series.integration.branch:
                     starts[branch] = source.base
-                    found = _by_topic(repo, series, source, refs.heads[branch], new_to)
+                    found[branch] = _by_topic(repo, series, source, refs.heads[branch], new_to)
                 else:
                     topic = _owner(series, branch)
                     starts[branch] = _start(repo, series, source, refs, topic)
-                    found = {topic.name: _commits(repo, branch, starts[branch], refs.heads[branch])}
-                edited = replace(edited, patches=edited.patches | found)
+                    own = _commits(repo, branch, starts[branch], refs.heads[branch])
+                    found[branch] = {topic.name: own}
+            edited = replace(series, patches=series.patches | _merged(found, held))
             builder = Builder(repo, source, edited)
-            canonical = _rebuild(builder, series, edited)
+            canonical = {
+                topic.name: builder.canonical(topic, held[topic.name]) for topic in series.topics
+            }
+            builder.integration()
             for branch in branches:
-                _check_lossless(builder, edited, branch, starts[branch], refs.heads[branch])
+                ours = builder
+                if branch == series.integration.branch:  # it does not have the topics' new work
+                    ours = Builder(
+                        repo, source, replace(series, patches=series.patches | found[branch])
+                    )
+                _check_lossless(ours, branch, starts[branch], refs.heads[branch])
         written, deleted = swap_series(project, series, series.topics, canonical, series.pin)
         return Export(branches, written, deleted)
 
@@ -95,7 +108,10 @@ def _owner(series: Series, branch: str) -> Topic:
 
 def _refuse_uncommitted(project: Project, repo: Repo, branches: tuple[str, ...] | None) -> None:
     for path, branch in worktrees(repo).items():
-        if (branches is None or branch in branches) and uncommitted(path):
+        if branches is not None and branch not in branches:
+            continue
+        refuse_unfinished_rebase(project, path)
+        if uncommitted(path):
             raise UnsavedWorkError(
                 f"{project.show(path)} has uncommitted changes, an export would miss "
                 "them: commit them, or put them aside with `git stash --include-untracked`"
@@ -130,6 +146,13 @@ def _commits(repo: Repo, branch: str, start: str, tip: str) -> tuple[Patch, ...]
         raise ExportError(
             f"{branch} has a merge commit {merges[0][:12]}: a series is linear, rebase instead"
         )
+    for commit in repo.commits(start, tip):
+        found = _DIFF_BEGINS.search(repo.text("log", "-1", "--format=%B", commit))
+        if found:
+            raise ExportError(
+                f"{branch}: the message of {commit[:12]} has a line '{found[0]}', which in a patch "
+                "begins the diff: indent it"
+            )
     patches = format_patches(repo, start, tip)
     if not patches:
         raise ExportError(
@@ -140,7 +163,7 @@ def _commits(repo: Repo, branch: str, start: str, tip: str) -> tuple[Patch, ...]
         if b"\ndiff --git " not in patch.data:
             raise ExportError(f"{branch}: commit '{patch.subject}' is empty: drop it")
         # Here `git am` finds the blob and is content; on another machine there is none.
-        if _BINARY.search(patch.data, patch.data.index(b"\ndiff --git ")):
+        if patch.binary:
             raise ExportError(
                 f"{branch}: commit '{patch.subject}' changes a binary file, which a patch cannot "
                 "carry: leave it out"
@@ -157,11 +180,12 @@ def _by_topic(
     new belongs to the topic it stands in the middle of, or else to `new_to`.
     """
     patches = _commits(repo, series.integration.branch, source.base, tip)
-    by_change, by_subject = {}, {}
-    for name, known in series.patches.items():
-        for patch in known:
-            by_change[patch.change] = name
-            by_subject[patch.subject] = name
+    by_change: dict[bytes, str] = {}
+    by_subject: dict[str, str | None] = {}
+    for name, held in hold(series, source).items():
+        by_change |= dict.fromkeys(held.changes, name)
+        for subject in {patch.subject for patch in held.patches}:
+            by_subject[subject] = None if subject in by_subject else name  # of two, it tells none
     owners = [by_change.get(patch.change) or by_subject.get(patch.subject) for patch in patches]
     if new_to is not None:
         series.topic(new_to)
@@ -196,51 +220,34 @@ def _by_topic(
     return found
 
 
-def _rebuild(builder: Builder, series: Series, edited: Series) -> dict[str, tuple[Patch, ...]]:
-    """Every topic's patches as the edited series rebuilds them, topic alone on the pin."""
-    canonical = {}
-    for topic in edited.topics:
-        old = series.patches[topic.name]
-        missing = missing_from_sdist(builder.source, series, old)
-        canonical[topic.name] = _with_left_out(topic, old, builder.canonical(topic), missing)
-    builder.integration()
-    return canonical
+def _merged(
+    found: Mapping[str, Mapping[str, tuple[Patch, ...]]], held: Mapping[str, HeldPatches]
+) -> dict[str, tuple[Patch, ...]]:
+    """The patches of every topic that some branch has changed.
 
-
-def _with_left_out(
-    topic: Topic, old: tuple[Patch, ...], new: tuple[Patch, ...], missing: tuple[str, ...]
-) -> tuple[Patch, ...]:
-    """`new` with what `old` does to files that the sdist does not have.
-
-    A branch made from an sdist cannot hold those changes, so they stay with the commit of
-    the same subject.
+    A topic has a branch of its own and a part of the integration branch. Where both have
+    been worked on, they must say the same.
     """
-    restored = list(new)
-    for at, patch in enumerate(old):
-        kept = {path: part for path, part in patch.sections.items() if path in missing}
-        if not kept:
-            continue
-        if len(kept) == len(patch.sections):  # no commit at all was made of it
-            restored.insert(at, patch)
-            continue
-        places = [at for at, one in enumerate(restored) if one.subject == patch.subject]
-        if len(places) != 1:
-            raise ExportError(
-                f"topic '{topic.name}': '{patch.subject}' changes {', '.join(kept)}, which the "
-                "sdist does not have, and no commit has that subject: keep the subject, or "
-                "initialise the submodule to edit and export it"
-            )
-        one = restored[places[0]]
-        restored[places[0]] = one.with_sections(one.sections | kept)
-    return tuple(
-        Patch(f"{number:04}{patch.name[4:]}", patch.data)
-        for number, patch in enumerate(restored, start=1)
-    )
+    merged: dict[str, tuple[Patch, ...]] = {}
+    said: dict[str, tuple[str, list[bytes]]] = {}
+    for branch, topics in found.items():
+        for name, patches in topics.items():
+            changes = [patch.change for patch in patches]
+            if changes == list(held[name].changes):
+                continue
+            other, theirs = said.setdefault(name, (branch, changes))
+            if theirs != changes:
+                raise ExportError(
+                    f"topic '{name}' was changed on {other} and otherwise on {branch}: export one "
+                    "of them by name, then repeat the other's work on what apply makes of it"
+                )
+            merged[name] = patches
+    return merged
 
 
-def _check_lossless(builder: Builder, edited: Series, branch: str, start: str, tip: str) -> None:
+def _check_lossless(builder: Builder, branch: str, start: str, tip: str) -> None:
     """The rebuilt commits must be the branch's: `git am` loses what looks like mail syntax."""
-    repo = builder.repo
+    repo, edited = builder.repo, builder.series
     if branch == edited.integration.branch:
         new_start, new_tip = builder.source.base, builder.integration()
     else:
@@ -255,8 +262,8 @@ def _check_lossless(builder: Builder, edited: Series, branch: str, start: str, t
         if one[0] != one[1]:
             raise ExportError(
                 f"{branch}: commit {repo.text('log', '-1', '--format=%h %s', old)} does not "
-                "survive as a patch: its message may hold a line like '---' or 'diff -', or it "
-                "changes a binary file; rewrite that part"
+                "survive as a patch: its message may begin with a line like 'From:' or "
+                "'Subject:'; rewrite that part"
             )
     raise ExportError(f"{branch}: the export does not rebuild its commits: nothing was written")
 
@@ -298,36 +305,33 @@ def swap_series(
     return tuple(sorted(write)), tuple(sorted(delete))
 
 
-def _staged(project: Project) -> Path:
-    return project.patches / ".staged"
-
-
 def _stage(project: Project, write: dict[Path, bytes], delete: set[Path]) -> None:
-    """Write the new files and the plan, complete, under patches/.staged/."""
-    with project.temporary_folder() as folder:
-        staged = folder / "staged"
-        for file, data in write.items():
-            target = staged / file.relative_to(project.patches)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
-        plan = {
-            "write": sorted(str(file.relative_to(project.patches)) for file in write),
-            "delete": sorted(str(file.relative_to(project.patches)) for file in delete),
-        }
-        (staged / PLAN).write_text(json.dumps(plan))
-        staged.replace(_staged(project))  # from here on the export will happen
+    """Write the new files, complete, under patches/.staged/, and the plan last."""
+    finish_interrupted_swap(project)
+    for file, data in write.items():
+        target = project.staged / file.relative_to(project.patches)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    plan = {
+        "write": sorted(str(file.relative_to(project.patches)) for file in write),
+        "delete": sorted(str(file.relative_to(project.patches)) for file in delete),
+    }
+    project.staged.mkdir(exist_ok=True)
+    unfinished = project.staged_plan.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(plan))
+    unfinished.replace(project.staged_plan)  # from here on the export will happen
 
 
 def finish_interrupted_swap(project: Project) -> None:
     """Carry out what stands under patches/.staged/, from wherever it was left."""
-    staged = _staged(project)
-    if (staged / PLAN).is_file():
-        plan = json.loads((staged / PLAN).read_text())
+    staged = project.staged
+    if project.staged_plan.is_file():
+        plan = json.loads(project.staged_plan.read_text())
         for name in plan["write"]:
             if (staged / name).exists():
                 (project.patches / name).parent.mkdir(parents=True, exist_ok=True)
                 (staged / name).replace(project.patches / name)
         for name in plan["delete"]:
             (project.patches / name).unlink(missing_ok=True)
-        (staged / PLAN).unlink()
+        project.staged_plan.unlink()
     shutil.rmtree(staged, ignore_errors=True)

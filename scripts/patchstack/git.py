@@ -59,7 +59,7 @@ class Repo:
         kill of the group must not hit git between two of its own renames.
         """
         try:
-            return subprocess.run(
+            done = subprocess.run(
                 ["git", *args],
                 cwd=self.path,
                 env=environment() | dict(self.env),
@@ -67,11 +67,19 @@ class Repo:
                 stdin=subprocess.DEVNULL if input is None else None,
                 capture_output=True,
                 start_new_session=detached,
+                # Should we be killed meanwhile, it keeps the engine's lock until it is done.
+                close_fds=not detached,
             )
         except FileNotFoundError:
             if not self.path.is_dir():
                 raise CommandError(f"{self.path} is gone: run apply_patches again") from None
             raise CommandError("git is not installed: install it and try again") from None
+        if b"detected dubious ownership" in done.stderr:
+            raise CommandError(
+                f"{self.path} belongs to another user, whose configuration git would obey: run as "
+                "that user, or work in a clone of your own"
+            )
+        return done
 
     def git(self, *args: str, input: bytes | None = None, detached: bool = False) -> bytes:
         """Run git here and return what it printed; `CommandError` if it failed."""
@@ -125,19 +133,18 @@ def scratch(project: Project, source: Repo, *, keep_objects: bool) -> Iterator[R
         if shallow.is_file():
             (folder / ".git" / "shallow").write_bytes(shallow.read_bytes())
         if keep_objects:
-            env = {"GIT_OBJECT_DIRECTORY": objects}
+            repo = Repo(folder, COMMITTER | {"GIT_OBJECT_DIRECTORY": objects})
         else:
-            env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
-        repo = Repo(folder, env | COMMITTER)
+            # In a file, not in the environment: a scratch of this scratch borrows them too.
+            info = folder / ".git" / "objects" / "info"
+            (info / "alternates").write_text(objects + "\n", encoding="utf-8")
+            repo = Repo(folder, COMMITTER)
         for key, value in SCRATCH_CONFIG.items():
             repo.git("config", key, value)
         yield repo
 
 
 SCRATCH_CONFIG = {
-    # Content is bytes: no line-ending conversion whatever the platform's default.
-    "core.autocrlf": "false",
-    "core.safecrlf": "false",
     # File names as they are in patch files, not as octal escapes.
     "core.quotePath": "false",
     # Case and mode are what the tree says, not what the file system can hold.

@@ -1,6 +1,7 @@
 """Where things are in a checkout of this repository, and who may change them now."""
 
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -39,6 +40,16 @@ class Project:
         return self.patches / "series.toml"
 
     @property
+    def staged(self) -> Path:
+        """Where an export puts its new files before it swaps them in."""
+        return self.patches / ".staged"
+
+    @property
+    def staged_plan(self) -> Path:
+        """There once everything else under `staged` is: from then on the export happens."""
+        return self.staged / "plan.json"
+
+    @property
     def submodule(self) -> Path:
         return self.root / "metaflow"
 
@@ -68,6 +79,8 @@ class Project:
         self.build.mkdir(exist_ok=True)
         with (self.build / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            # A child that outlives us (git.Repo.run, detached) holds the lock until it ends.
+            os.set_inheritable(lock.fileno(), True)
             shutil.rmtree(self.build / "tmp", ignore_errors=True)
             _HELD.add(self.root)
             try:

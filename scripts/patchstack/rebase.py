@@ -14,6 +14,7 @@ from patchstack.apply import apply_series
 from patchstack.errors import ConflictError, SourceError
 from patchstack.export import swap_series
 from patchstack.git import Repo, scratch
+from patchstack.held import HeldPatches, hold
 from patchstack.patch import Patch
 from patchstack.project import Project
 from patchstack.series import Pin, Series, Topic
@@ -29,7 +30,6 @@ from patchstack.stack import (
     AM,
     Builder,
     Reject,
-    missing_from_sdist,
     try_patch,
     write_patch,
 )
@@ -48,9 +48,11 @@ class Outcome(str, Enum):
     CONFLICTS = "conflicts"
     LANDED = "already landed"
     LANDED_MODIFIED = "landed but modified"
+    LEFT_OUT = "not in the sdist"
 
 
-APPLIES = (Outcome.CLEAN, Outcome.OFFSET)
+# What does not keep the pin from moving.
+MOVABLE = (Outcome.CLEAN, Outcome.OFFSET, Outcome.LANDED, Outcome.LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -65,38 +67,43 @@ class PatchVerdict:
 
 @dataclass(frozen=True)
 class ReleaseReport:
-    """How the whole series fares on a release."""
+    """How the whole series fares on a release, or why that cannot be told."""
 
-    source: Source
+    release: str
+    source: Source | None
     verdicts: tuple[PatchVerdict, ...]
+    problem: str = ""
 
     @property
     def movable(self) -> bool:
         """Whether the pin may move there: nothing needs a decision by hand."""
-        return all(one.outcome in (*APPLIES, Outcome.LANDED) for one in self.verdicts)
+        return not self.problem and all(one.outcome in MOVABLE for one in self.verdicts)
 
 
 def try_release(project: Project, series: Series, pinned: Source, release: str) -> ReleaseReport:
     """Try the series on a release; changes nothing but what build/ holds."""
     with project.exclusive():
-        source = release_source(project, release)
+        try:
+            source = release_source(project, release)
+        except SourceError as error:
+            return ReleaseReport(release, None, (), str(error))
+        held = hold(series, source)
         verdicts = []
         with scratch(project, source.repo, keep_objects=False) as repo:
             repo.git("checkout", "--quiet", "--detach", source.base)
             for topic in series.topics:
                 for patch in series.patches[topic.name]:
-                    verdicts.append(_try(repo, series, pinned, source, topic, patch))
-        return ReleaseReport(source, tuple(verdicts))
+                    verdicts.append(_try(repo, pinned, topic, patch, held[topic.name]))
+        return ReleaseReport(release, source, tuple(verdicts))
 
 
-def _try(
-    repo: Repo, series: Series, pinned: Source, source: Source, topic: Topic, patch: Patch
-) -> PatchVerdict:
+def _try(repo: Repo, pinned: Source, topic: Topic, patch: Patch, held: HeldPatches) -> PatchVerdict:
     """The verdict on one patch; leaves its commit, or the hunks that fit, on top of `repo`."""
-    exclude = missing_from_sdist(source, series, [patch])
-    excluded = [f"--exclude={path}" for path in exclude]
+    if patch not in held.applied:
+        return PatchVerdict(topic.name, patch.name, Outcome.LEFT_OUT)
+    excluded = [f"--exclude={path}" for path in held.left_out]
     file = str(write_patch(repo, patch))
-    trial = try_patch(repo, patch, exclude)
+    trial = try_patch(repo, patch, held.left_out)
     undone = repo.run("apply", "--check", "--verbose", "--reverse", *excluded, file)
     landed = undone.returncode == 0 and b"(offset " not in undone.stderr
     # Landed code may have a twin elsewhere in the file that the patch would fit as well.
@@ -136,40 +143,31 @@ def _telling_lines(content: bytes) -> Counter[bytes]:
 
 
 def move_pin(
-    project: Project, series: Series, pinned: Source, release: str, commit: str | None
-) -> tuple[Pin, ReleaseReport]:
-    """Move the pin to `release` and drop the patches that have landed there.
+    project: Project, series: Series, pinned: Source, report: ReleaseReport, commit: str | None
+) -> Pin:
+    """Move the pin to the release of `report` and drop the patches that have landed there.
 
     `commit` is the release's commit where only its sdist is at hand, which does not name
     it. Raises `ConflictError` if a patch neither applies nor has landed unchanged.
     """
+    stuck = [f"{one.topic}/{one.patch}" for one in report.verdicts if one.outcome not in MOVABLE]
+    if stuck:
+        raise ConflictError(f"the pin stays at {series.pin.release}: mend {', '.join(stuck)} first")
+    if report.source is None:
+        raise SourceError(report.problem)
     apply_series(project, series, pinned)  # refuses where a branch holds work that no patch does
-    report = try_release(project, series, pinned, release)
-    if not report.movable:
-        stuck = [
-            f"{one.topic}/{one.patch} {one.outcome.value}"
-            for one in report.verdicts
-            if one.outcome not in (*APPLIES, Outcome.LANDED)
-        ]
-        raise ConflictError(
-            f"the pin stays at {series.pin.release}: {', '.join(stuck)}: mend these patches first"
-        )
     source = report.source
     pin = _new_pin(project, series.pin, source, commit)
     landed = {(one.topic, one.patch) for one in report.verdicts if one.outcome is Outcome.LANDED}
     left = _without(series, landed)
     with project.exclusive(), scratch(project, source.repo, keep_objects=False) as repo:
         builder = Builder(repo, source, left)
-        patches = {
-            topic.name: left.patches[topic.name]
-            if missing_from_sdist(source, left, left.patches[topic.name])
-            else builder.canonical(topic)
-            for topic in left.topics
-        }
+        patches = {topic.name: builder.canonical(topic) for topic in left.topics}
         builder.integration()
         swap_series(project, series, left.topics, patches, pin)
-    Repo(project.root).git("update-index", "--cacheinfo", f"160000,{pin.commit},metaflow")
-    return pin, report
+    if (project.root / ".git").exists():  # an unpacked archive of the project has no gitlink
+        Repo(project.root).git("update-index", "--cacheinfo", f"160000,{pin.commit},metaflow")
+    return pin
 
 
 def _new_pin(project: Project, old: Pin, source: Source, commit: str | None) -> Pin:

@@ -40,6 +40,7 @@ REMEDIES = {
     "extra_forbidden": "remove the key, or correct its spelling",
     "missing": "add the key",
     "string_pattern_mismatch": "correct the value",
+    "tuple_type": "write a list",
 }
 
 
@@ -130,7 +131,7 @@ class Series:
 def load_series(project: Project) -> Series:
     """Read and validate `patches/`; `SeriesError` names the first mistake."""
     where = project.show(project.series_file)
-    if (project.patches / ".staged" / "plan.json").is_file():
+    if project.staged_plan.is_file():
         raise SeriesError("patches/: an export was interrupted: run scripts/apply_patches.py")
     try:
         document = tomlkit.parse(project.series_file.read_text(encoding="utf-8")).unwrap()
@@ -173,6 +174,8 @@ def _first_mistake(error: ValidationError, document: Any) -> str:
     key = ".".join(str(part) for part in parts)
     value = "" if isinstance(mistake["input"], dict) else f" (is {mistake['input']!r})"
     remedy = REMEDIES.get(mistake["type"], "correct the value")
+    if mistake["loc"] == ("topic",):
+        remedy = "a topic begins with [[topic]], in double brackets"
     return f"{key}: {mistake['msg']}{value}: {remedy}"
 
 

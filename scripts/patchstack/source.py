@@ -80,18 +80,13 @@ def pinned_source(project: Project, pin: Pin) -> Source:
     return sdist_source(project, pin.release, pin.sdist_sha256)
 
 
-def clone_source(project: Project, pin: Pin, clone: Path) -> Source:
-    """Upstream at the pin from any clone with its history, which stays untouched."""
+def clone_source(pin: Pin, clone: Path) -> Source:
+    """Upstream at the pin in any clone with its history, to be read through a scratch."""
+    if not clone.is_dir() or Repo(clone).run("rev-parse", "--git-dir").returncode:
+        raise SourceError(f"{clone} is no git repository: name a clone of {pin.repository}")
     if Repo(clone).commit(pin.commit) is None:
         raise SourceError(f"{clone} does not have the pinned commit {pin.commit[:12]}: fetch it")
-    folder = project.build / "upstream" / "clone"
-    if not folder.is_dir():
-        with project.exclusive(), project.temporary_folder() as temporary:
-            origin = str(clone.resolve())
-            Repo(temporary).git("clone", "--quiet", "--shared", "--no-checkout", origin, "clone")
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            (temporary / "clone").replace(folder)
-    return Source(Repo(folder), pin.commit, pin.release, Kind.SUBMODULE)
+    return Source(Repo(clone), pin.commit, pin.release, Kind.SUBMODULE)
 
 
 def release_source(project: Project, release: str) -> Source:
@@ -200,15 +195,24 @@ def _commit_sdist(archive: Path, tree: Path) -> None:
 def source_tree(project: Project, source: Source, commit: str) -> Path:
     """The files of a commit, unpacked once under build/trees/ by the id of their tree.
 
-    Benchmarks and tests run from here: a folder named by its content cannot be a stale one.
+    Benchmarks and tests run from here. A folder whose files are no longer those of its tree
+    is made anew; bytecode that a run left there is not looked at.
     """
     tree = source.repo.text("rev-parse", f"{commit}^{{tree}}")
     folder = project.build / "trees" / tree
-    with project.exclusive():  # another one may be making it
-        if not folder.is_dir():
-            with scratch(project, source.repo, keep_objects=False) as repo:
-                repo.git("read-tree", tree)
-                repo.git("checkout-index", "--all", f"--prefix={repo.path}/files/")
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                (repo.path / "files").replace(folder)
+    # Another one may be making it.
+    with project.exclusive(), scratch(project, source.repo, keep_objects=False) as repo:
+        repo.git("read-tree", tree)
+        if folder.is_dir() and not _differences(repo, folder):
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+        repo.git("checkout-index", "--all", f"--prefix={repo.path}/files/")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        (repo.path / "files").replace(folder)
     return folder
+
+
+def _differences(repo: Repo, folder: Path) -> list[str]:
+    """Paths in which `folder` is not what the index of `repo` says."""
+    kinds = ("--modified", "--deleted", "--others", "--exclude=__pycache__/")
+    return repo.lines(f"--work-tree={folder}", "ls-files", *kinds)

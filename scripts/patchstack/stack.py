@@ -5,18 +5,16 @@ commits as canonical patch files. Both run where no configuration reaches (git.s
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unidiff.errors import UnidiffParseError
-from unidiff.patch import PatchSet
-
 from patchstack.errors import ConflictError
 from patchstack.git import Repo
+from patchstack.held import HeldPatches, hold
 from patchstack.patch import Patch
 from patchstack.series import Series, Topic
-from patchstack.source import Kind, Source
+from patchstack.source import Source
 
 FORMAT_PATCH = (
     "format-patch",
@@ -134,7 +132,7 @@ def write_patch(repo: Repo, patch: Patch) -> Path:
 
 def _rejects(patch: Patch, said: str) -> tuple[Reject, ...]:
     """Read the rejected hunks from what `git apply --reject --verbose` says."""
-    hunks = {file.path: list(file) for file in _files(patch)}
+    hunks = {file.path: list(file) for file in patch.diff}
     rejects: list[Reject] = []
     path = ""
     for line in said.splitlines():
@@ -156,37 +154,6 @@ def _rejects(patch: Patch, said: str) -> tuple[Reject, ...]:
     return tuple(dict.fromkeys(rejects))
 
 
-def _files(patch: Patch) -> PatchSet:
-    try:
-        return patch.diff
-    except UnidiffParseError as error:
-        raise ConflictError(
-            f"{patch.name} is damaged: {error}: restore it with git, or export it again"
-        ) from None
-
-
-def missing_from_sdist(source: Source, series: Series, patches: Sequence[Patch]) -> tuple[str, ...]:
-    """Paths that `patches` change and that an sdist leaves out."""
-    if source.kind is not Kind.SDIST:
-        return ()
-    created = {
-        file.path
-        for own in (*series.patches.values(), patches)
-        for patch in own
-        for file in _files(patch)
-        if file.is_added_file
-    }
-    paths = dict.fromkeys(path for patch in patches for path in patch.changes_existing())
-    # What an sdist leaves out: elsewhere a missing file is a patch that does not apply.
-    return tuple(
-        path
-        for path in paths
-        if path.startswith(("test/", "docs/", "stubs/"))
-        and path not in created
-        and not source.has(path)
-    )
-
-
 @dataclass
 class Builder:
     """Builds the commits of topics on a base, each combination of topics once."""
@@ -195,8 +162,10 @@ class Builder:
     source: Source
     series: Series
     tips: dict[tuple[str, ...], str] = field(default_factory=dict)
-    # Topic name -> paths its patches change that an sdist does not have.
-    left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    held: Mapping[str, HeldPatches] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.held = hold(self.series, self.source)
 
     def tip(self, topics: Sequence[Topic]) -> str:
         """The commit with the patches of `topics`, in this order, on the base."""
@@ -215,23 +184,17 @@ class Builder:
     def integration(self) -> str:
         return self.tip(self.series.topics)
 
-    def canonical(self, topic: Topic) -> tuple[Patch, ...]:
-        """The topic's patches as they are written when exported from its own branch."""
-        return format_patches(self.repo, *self.branch(topic))
+    def canonical(self, topic: Topic, held: HeldPatches | None = None) -> tuple[Patch, ...]:
+        """The topic's patches as they are written when exported from its own branch.
 
-    def applied(self, topic: Topic) -> tuple[tuple[Patch, ...], tuple[str, ...]]:
-        """The topic's patches that become commits here, and the paths left out of them."""
-        patches = self.series.patches[topic.name]
-        missing = missing_from_sdist(self.source, self.series, patches)
-        # A patch of which nothing is left would not be a commit.
-        gone = [patch for patch in patches if {file.path for file in _files(patch)} <= set(missing)]
-        return tuple(patch for patch in patches if not missing or patch not in gone), missing
+        `held` has the parts that no branch made here can hold, if not our own patches do.
+        """
+        held = held or self.held[topic.name]
+        return held.restored(format_patches(self.repo, *self.branch(topic)))
 
     def _apply(self, start: str, topic: Topic) -> str:
         self.repo.git("checkout", "--quiet", "--detach", "--force", start)
-        patches, excluded = self.applied(topic)
-        if excluded:
-            self.left_out[topic.name] = excluded
+        patches, excluded = self.held[topic.name].applied, self.held[topic.name].left_out
         am = (*AM, *(f"--exclude={path}" for path in excluded))
         files = [str(write_patch(self.repo, patch)) for patch in patches]
         if files and self.repo.run(*am, *files).returncode:

@@ -38,7 +38,9 @@ def build_wheel(project: Project, source: Source, commit: str, local: str, out: 
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise CommandError(f"uv could not build the wheel: {last}")
         wheel = next((folder / "dist").glob("*.whl"))
-        return wheel.replace(out / wheel.name)
+        # dist/ may lie on another file system than build/.
+        unfinished = Path(shutil.copy(wheel, out / f".{wheel.name}"))
+        return unfinished.replace(out / wheel.name)
 
 
 def _set_version(tree: Path, version: str) -> None:
