@@ -100,10 +100,12 @@ class Contrast:
 
     Of `ratio`, with its interval from `low` to `high`, less than 1 is better. `noise` is how far
     from 1 it may be without a cause: 0.02 says from 1 / 1.02 to 1.02. `base` and `value` are the
-    medians of all observations, in `unit`. Without a verdict, interval and noise are nan.
+    medians of all observations, in `unit`; `size` is the payload's, in bytes. Without a verdict,
+    interval and noise are nan.
     """
 
     cell: Cell
+    size: int
     arm: str
     unit: str
     base: float
@@ -219,6 +221,7 @@ class _Sample:
     """Observations of one arm in one cell, by session and round."""
 
     unit: str
+    size: int
     rounds: dict[tuple[str, int], list[float]]
 
     @property
@@ -231,7 +234,9 @@ def _cells(rows: Sequence[Row]) -> dict[Cell, dict[str, _Sample]]:
     for row in rows:
         if row.metric in LEAST_NOISE:
             cell = Cell(row.workload, row.payload, row.store, row.metric)
-            sample = found.setdefault(cell, {}).setdefault(row.arm, _Sample(row.unit, {}))
+            sample = found.setdefault(cell, {}).setdefault(
+                row.arm, _Sample(row.unit, row.bytes, {})
+            )
             sample.rounds.setdefault((row.session, row.round), []).append(row.value)
     return {
         cell: {name: arm for name, arm in arms.items() if min(map(min, arm.rounds.values())) > 0}
@@ -258,6 +263,7 @@ def _contrast(
         noise = max(LEAST_NOISE[cell.metric], math.expm1(max(ends)))
     return Contrast(
         cell=cell,
+        size=measured[0][arm].size,
         arm=arm,
         unit=measured[0][arm].unit,
         base=base,
