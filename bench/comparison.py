@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 from bench.errors import BenchError
 from bench.results import Row
-from bench.statistics import Contrast, Environment, build, compare_files, environment, select
+from bench.statistics import (
+    Contrast,
+    Environment,
+    build,
+    compare_files,
+    environment,
+    measured,
+    select,
+)
 
 
 @dataclass(frozen=True)
@@ -48,16 +56,22 @@ def _compare(before: Sequence[Row], after: Sequence[Row], chosen: Environment) -
     old, new = (select(rows, chosen) for rows in (before, after))
     notes = [f"left out of the first file, {line}" for line in old.left_out]
     notes += [f"left out of the second file, {line}" for line in new.left_out]
-    builds = {(row.workload, row.arm): build(row) for row in old.rows}
-    foreign = set()
-    for (workload, arm), now in {(row.workload, row.arm): build(row) for row in new.rows}.items():
-        then = builds.get((workload, arm), now)
-        if then.bench != now.bench:
-            foreign.add(workload)
-        elif then != now:
-            notes.append(f"{workload} by {arm}: {then} -> {now}")
-    notes += [
-        f"{workload}: not compared, its benchmark code differs" for workload in sorted(foreign)
-    ]
+    foreign, changes = _differences(old.rows, new.rows)
+    notes += changes
+    notes += [f"not compared, its benchmark code differs: {workload}" for workload in foreign]
     rows = [[row for row in one.rows if row.workload not in foreign] for one in (old, new)]
     return Comparison(chosen, compare_files(*rows), notes)
+
+
+def _differences(before: Sequence[Row], after: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """Workloads of other benchmark code, and a line for each arm of other patches or libraries."""
+    builds = {measured(row): build(row) for row in before}
+    foreign: set[str] = set()
+    changes: dict[str, None] = {}  # a set in order
+    for row in after:
+        then, now = builds.get(measured(row), build(row)), build(row)
+        if then.bench != now.bench:
+            foreign.add(row.workload)
+        elif then != now:
+            changes[f"{row.workload} by {row.arm}: {then} -> {now}"] = None
+    return sorted(foreign), list(changes)

@@ -24,7 +24,7 @@ The argument:
    changes between sessions and concerns one arm alone does not: measure again before believing.
 
 Rows of different machines, processors, Pythons or releases (`Environment`) never meet, nor do rows
-of different benchmark code, patches or libraries (`Build`) of one workload and arm.
+of different benchmark code, patches or libraries (`Build`) of one arm.
 """
 
 import math
@@ -135,6 +135,11 @@ def build(row: Row) -> Build:
     return Build(row.bench, row.series, row.libraries)
 
 
+def measured(row: Row) -> tuple[str, str, str, str]:
+    """By whom and of what: rows that agree in it are of one build, or are kept apart."""
+    return row.workload, row.payload, row.store, row.arm
+
+
 def select_newest(rows: Sequence[Row]) -> Selection:
     """The rows of the newest environment; raises BenchError if there are no rows at all."""
     if not rows:
@@ -143,12 +148,12 @@ def select_newest(rows: Sequence[Row]) -> Selection:
 
 
 def select(rows: Sequence[Row], chosen: Environment) -> Selection:
-    """The rows of an environment: the newest build of each workload and arm."""
+    """The rows of an environment: the newest build of each arm, wherever it was measured."""
     here = [row for row in rows if environment(row) == chosen]
     # The benchmark's own code first: it is one for all arms of a workload.
     code = {row.workload: row.bench for row in sorted(here, key=attrgetter("time"))}
     builds = {
-        (row.workload, row.arm): build(row)
+        measured(row): build(row)
         for row in sorted(here, key=attrgetter("time"))
         if row.bench == code[row.workload]
     }
@@ -156,23 +161,53 @@ def select(rows: Sequence[Row], chosen: Environment) -> Selection:
     for row in rows:
         if environment(row) != chosen:
             left_out[str(environment(row))] += 1
-        elif build(row) != builds.get((row.workload, row.arm)):
-            left_out[f"{row.workload} by {row.arm}, {build(row)}"] += 1
+        elif build(row) != builds.get(measured(row)):
+            left_out[f"{row.workload} by {row.arm}: {build(row)}"] += 1
         else:
             kept.append(row)
     lines = tuple(f"{count} rows: {what}" for what, count in sorted(left_out.items()))
     return Selection(chosen, tuple(kept), lines)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Observations of one arm in one cell, by session and round."""
+
+    unit: str
+    size: int
+    rounds: dict[tuple[str, int], list[float]]
+
+    @property
+    def median(self) -> float:
+        return median(value for values in self.rounds.values() for value in values)
+
+
+def samples(rows: Sequence[Row]) -> dict[Cell, dict[str, Sample]]:
+    """What each arm measured in each cell, in the order of the rows.
+
+    Left out: metrics that only describe, and arms with a value that is not positive, so that a
+    ratio means nothing.
+    """
+    found: dict[Cell, dict[str, Sample]] = {}
+    for row in rows:
+        if row.metric in LEAST_NOISE:
+            cell = Cell(row.workload, row.payload, row.store, row.metric)
+            sample = found.setdefault(cell, {}).setdefault(row.arm, Sample(row.unit, row.bytes, {}))
+            sample.rounds.setdefault((row.session, row.round), []).append(row.value)
+    return {
+        cell: {name: arm for name, arm in arms.items() if min(map(min, arm.rounds.values())) > 0}
+        for cell, arms in found.items()
+    }
+
+
 def compare_arms(rows: Sequence[Row]) -> list[Contrast]:
     """Every arm beside stock, in every cell that both measured, in the order of the rows.
 
-    `rows` come from one `Selection`. Left out: metrics that only describe, and arms with a value
-    that is not positive, so that a ratio means nothing.
+    `rows` come from one `Selection`.
     """
     return [
         _contrast(cell, arm, arms[STOCK].median, [arms])
-        for cell, arms in _cells(rows).items()
+        for cell, arms in samples(rows).items()
         for arm in _contenders(arms)
     ]
 
@@ -183,7 +218,7 @@ def compare_files(before: Sequence[Row], after: Sequence[Row]) -> list[Contrast]
     Both come from a `Selection` of the same environment. What only one of them measured is left
     out.
     """
-    old, new = _cells(before), _cells(after)
+    old, new = samples(before), samples(after)
     return [
         _contrast(cell, arm, old[cell][arm].median, [new[cell], old[cell]])
         for cell in new
@@ -193,16 +228,16 @@ def compare_files(before: Sequence[Row], after: Sequence[Row]) -> list[Contrast]
     ]
 
 
-def interval(samples: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """95 % bootstrap interval of the first sample's mean less the means of the others.
+def interval(logs: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """95 % bootstrap interval of the first list's mean less the means of the others.
 
-    Each sample needs `LEAST_ROUNDS` values, one for a round.
+    Each needs `LEAST_ROUNDS` values, one for a round.
     """
-    rounds = min(map(len, samples))
+    rounds = min(map(len, logs))
     quantile = stats.t.ppf((1 - CONFIDENCE) / 2, rounds - 1)
     tail = stats.norm.cdf(math.sqrt(rounds / (rounds - 1)) * quantile)
     found = stats.bootstrap(
-        samples,
+        logs,
         _mean_difference,
         n_resamples=RESAMPLES,
         confidence_level=1 - 2 * tail,
@@ -216,40 +251,12 @@ def _mean_difference(first: Any, *others: Any, axis: int = -1) -> Any:
     return np.mean(first, axis=axis) - sum(np.mean(other, axis=axis) for other in others)
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """Observations of one arm in one cell, by session and round."""
-
-    unit: str
-    size: int
-    rounds: dict[tuple[str, int], list[float]]
-
-    @property
-    def median(self) -> float:
-        return median(value for values in self.rounds.values() for value in values)
-
-
-def _cells(rows: Sequence[Row]) -> dict[Cell, dict[str, _Sample]]:
-    found: dict[Cell, dict[str, _Sample]] = {}
-    for row in rows:
-        if row.metric in LEAST_NOISE:
-            cell = Cell(row.workload, row.payload, row.store, row.metric)
-            sample = found.setdefault(cell, {}).setdefault(
-                row.arm, _Sample(row.unit, row.bytes, {})
-            )
-            sample.rounds.setdefault((row.session, row.round), []).append(row.value)
-    return {
-        cell: {name: arm for name, arm in arms.items() if min(map(min, arm.rounds.values())) > 0}
-        for cell, arms in found.items()
-    }
-
-
-def _contenders(arms: Mapping[str, _Sample]) -> list[str]:
+def _contenders(arms: Mapping[str, Sample]) -> list[str]:
     return [arm for arm in arms if STOCK in arms and arm not in (STOCK, AGAIN, FLOOR)]
 
 
 def _contrast(
-    cell: Cell, arm: str, base: float, measured: Sequence[Mapping[str, _Sample]]
+    cell: Cell, arm: str, base: float, measured: Sequence[Mapping[str, Sample]]
 ) -> Contrast:
     """`arm` beside stock in the first of `measured`, less the same in the others."""
     logs = [_log_ratios(arms, arm) for arms in measured]
@@ -286,7 +293,7 @@ def _verdict(low: float, high: float, noise: float) -> Verdict:
 
 
 def _log_ratios(
-    arms: Mapping[str, _Sample], arm: str, within: Collection[tuple[str, int]] | None = None
+    arms: Mapping[str, Sample], arm: str, within: Collection[tuple[str, int]] | None = None
 ) -> list[float]:
     """ln(arm / stock) of each round, of those in `within`, that has both equally often."""
     if arm not in arms:

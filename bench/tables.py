@@ -31,19 +31,19 @@ class Grid:
     labels: int = 1
 
 
-def quantity(value: float, unit: str) -> str:
-    """Three significant digits and a unit that keeps them near 1: 29.1 ms, 8 MB."""
+def quantity(value: float, unit: str, digits: int = 3) -> str:
+    """Significant digits and the unit that keeps the value between 1 and 1000: 29.1 ms."""
     if unit not in _SCALES:
-        return f"{value:.3g}"
+        return _digits(value, digits)
     scales = _SCALES[unit]
     scale, name = next((one for one in scales if abs(value) >= one[0] * 0.9995), scales[-1])
-    return f"{_digits(value / scale)} {name}"
+    return f"{_digits(value / scale, digits)} {name}"
 
 
-def _digits(value: float) -> str:
-    """Three significant digits, never an exponent."""
-    rounded = float(f"{value:.3g}")
-    decimals = 2 - math.floor(math.log10(abs(rounded))) if rounded else 0
+def _digits(value: float, digits: int = 3) -> str:
+    """So many significant digits, never an exponent."""
+    rounded = float(f"{value:.{digits}g}")
+    decimals = digits - 1 - math.floor(math.log10(abs(rounded))) if rounded else 0
     return f"{rounded:.{max(0, decimals)}f}"
 
 

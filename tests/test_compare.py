@@ -59,7 +59,7 @@ def test_larger_is_worse(tmp_path: Path) -> None:
         ({"machine": "ffffffffffff"}, "ffffffffffff"),
         ({"python": "3.13.0"}, "Python 3.13.0"),
         ({"release": "2.19.39"}, "Metaflow 2.19.39"),
-        ({"bench": "000000000000"}, "save: not compared, its benchmark code differs"),
+        ({"bench": "000000000000"}, "not compared, its benchmark code differs: save"),
         ({"workload": "load"}, "nothing to compare"),
     ],
 )
