@@ -59,7 +59,7 @@ def gain(contrast: Contrast) -> str:
 
 def noise(contrast: Contrast) -> str:
     """How far a ratio may be from 1 without a cause."""
-    return "-" if contrast.verdict is Verdict.NONE else f"{contrast.noise:.1%}"
+    return "-" if contrast.verdict is Verdict.NONE else f"{contrast.noise * 100:.1f} %"
 
 
 def verdict(contrast: Contrast) -> str:
@@ -100,23 +100,24 @@ def verdicts(contrasts: Sequence[Contrast], titles: tuple[str, str, str] = BESID
 
 
 def beside_stock(contrasts: Sequence[Contrast]) -> Grid:
-    """A line for each payload, and a column for each arm: for a document."""
+    """A line for each payload, and a column for each arm: for a document.
+
+    Where contrasts are of several workloads, a line names its own too.
+    """
+    several = len({one.cell.workload for one in contrasts}) > 1
     arms = tuple(dict.fromkeys(one.arm for one in contrasts))
-    payloads: dict[str, dict[str, Contrast]] = {}
+    lines: dict[str, dict[str, Contrast]] = {}
     for one in contrasts:
-        payloads.setdefault(one.cell.payload, {})[one.arm] = one
+        name = f"{one.cell.workload}, {one.cell.payload}" if several else one.cell.payload
+        lines.setdefault(name, {})[one.arm] = one
     rows = []
-    for payload, by_arm in payloads.items():
-        any_arm = next(iter(by_arm.values()))
+    for name, by_arm in lines.items():
+        first = next(iter(by_arm.values()))
+        cells = [marked(by_arm[arm]) if arm in by_arm else "" for arm in arms]
         noises = dict.fromkeys(map(noise, by_arm.values()))
-        rows.append(
-            (
-                *(payload, quantity(any_arm.size, "B"), quantity(any_arm.base, any_arm.unit)),
-                *(marked(by_arm[arm]) if arm in by_arm else "" for arm in arms),
-                " / ".join(noises),
-            )
-        )
-    return Grid(("payload", "pickled", STOCK, *arms, "noise"), tuple(rows))
+        size = quantity(first.size, "B") if first.size else "-"
+        rows.append((name, size, quantity(first.base, first.unit), *cells, " / ".join(noises)))
+    return Grid(("", "pickled", STOCK, *arms, "noise"), tuple(rows))
 
 
 def marked(contrast: Contrast) -> str:

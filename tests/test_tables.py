@@ -62,7 +62,7 @@ def test_too_few_rounds_show_no_interval() -> None:
 
 def test_a_document_has_a_line_for_each_payload_and_a_column_for_each_arm() -> None:
     lines = markdown(beside_stock(contrasts())).splitlines()
-    assert lines[0] == "| payload | pickled | stock | patched | patched+lz4 | noise |"
+    assert lines[0] == "|  | pickled | stock | patched | patched+lz4 | noise |"
     assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: |"
     assert len(lines) == 3
     assert "| ▲ 10." in lines[2]
