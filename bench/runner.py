@@ -1,9 +1,4 @@
-"""Runs the arms against each other, each in its own process from its own tree.
-
-Rounds are outermost: what disturbs the machine for a minute then disturbs one round of many
-cases, and not all rounds of one. When the first round has shown what everything costs, cases
-that cannot be finished in the time given are left with the rounds they have, the last first.
-"""
+"""Runs the arms against each other, each in its own process from its own tree."""
 
 import contextlib
 import hashlib
@@ -23,31 +18,21 @@ from bench.errors import BenchError
 from bench.hyperfine import find_hyperfine
 from bench.machine import this_machine
 from bench.results import STOCK, append_rows
+from bench.schedule import Done, Schedule, Step, is_done, steps_of_round
 from bench.servers import Server, serve
-from bench.session import (
-    Done,
-    Session,
-    Step,
-    close_session,
-    is_done,
-    one_benchmark,
-    open_session,
-    steps_of_round,
-)
+from bench.session import Session, close_session, one_benchmark, open_session
 from bench.workers.payloads import PAYLOADS
 from bench.workloads import DISK, SERVED, TMPFS, Case, Place, label_cases, measure
 
 # What a flow keeps on its store, and some room.
 LEAST_SPACE = 1_000_000_000
-# A guess for the first process of all, until there is one to go by.
-PROCESS_SECONDS = 3.0
 
 
 class Observer(Protocol):
     """Who is told what happens."""
 
     def prepare(self, what: str) -> None: ...
-    def step(self, step: Step, done: int, total: int, seconds_left: float, /) -> None: ...
+    def step(self, step: Step, seconds_left: float) -> None: ...
     def say(self, line: str) -> None: ...
 
 
@@ -63,24 +48,6 @@ class Bench:
     trees: Mapping[str, Tree]
     tmpfs: Path
     seconds: float
-
-
-@dataclass
-class _Costs:
-    """Seconds that processes took, to foretell what is left."""
-
-    by_case: dict[Case, float] = field(default_factory=dict)
-    processes: int = 0
-    seconds: float = 0.0
-
-    def add(self, case: Case, processes: int, seconds: float) -> None:
-        self.by_case[case] = seconds
-        self.processes += processes
-        self.seconds += seconds
-
-    def of_round(self, case: Case, processes: int) -> float:
-        mean = self.seconds / self.processes if self.processes else PROCESS_SECONDS
-        return self.by_case.get(case, mean * processes)
 
 
 def run_benchmark(
@@ -178,7 +145,6 @@ class _Run:
     observer: Observer
     end: float
     servers: dict[str, Server] = field(default_factory=dict)
-    costs: _Costs = field(default_factory=_Costs)
     provided: dict[tuple[str, Packages, bool], Environment] = field(default_factory=dict)
 
     def provide(self, cases: Collection[Case], arms: Collection[Arm]) -> None:
@@ -206,66 +172,16 @@ class _Run:
                 self._measure(step)
 
     def rounds(self, cases: Collection[Case], arms: Collection[Arm], done: Done) -> None:
-        left = list(cases)
-        for number in range(max(case.rounds for case in cases)):
-            left = [case for case in left if case.rounds > number]
-            if number:
-                left = self._affordable(left, arms, number)
-            for index, case in enumerate(left):
-                if time.monotonic() < self.end:
-                    self._round(case, arms, number, done, left[index + 1 :])
-                else:
-                    self._say_short(case, number)
-
-    def _affordable(
-        self, cases: Collection[Case], arms: Collection[Arm], number: int
-    ) -> list[Case]:
-        """The cases whose remaining rounds fit into the time left; first come, first served."""
-        seconds, kept = self.end - time.monotonic(), []
-        for case in cases:
-            processes = len(steps_of_round(case, arms, number))
-            cost = self.costs.of_round(case, processes) * (case.rounds - number)
-            if cost <= seconds:
-                kept.append(case)
-                seconds -= cost
-            else:
-                self._say_short(case, number)
-        return kept
+        schedule = Schedule(cases, arms, done, self.end, self._say_short)
+        for step in schedule.steps():
+            self.observer.step(step, schedule.seconds_left())
+            self._measure(step)
 
     def _say_short(self, case: Case, rounds: int) -> None:
         self.observer.say(
             f"{case}: {rounds} of {case.rounds} rounds fit into the time given; for more, measure "
             f"it alone with --workload {case.family}, or give more with --minutes"
         )
-
-    def _round(
-        self,
-        case: Case,
-        arms: Collection[Arm],
-        number: int,
-        done: Done,
-        others: Collection[Case],
-    ) -> None:
-        steps = steps_of_round(case, arms, number)
-        begin = time.monotonic()
-        for step in steps:
-            if not is_done(step, done):
-                self.observer.step(
-                    step, step.position, len(steps), self._seconds_left(step, arms, others)
-                )
-                self._measure(step)
-        self.costs.add(case, len(steps), time.monotonic() - begin)
-
-    def _seconds_left(self, step: Step, arms: Collection[Arm], others: Collection[Case]) -> float:
-        """What is expected of this round and those to come, at most the time given."""
-        steps = len(steps_of_round(step.case, arms, 0))
-        seconds = self.costs.of_round(step.case, steps) * (
-            1 - step.position / steps + step.case.rounds - step.round - 1
-        )
-        for case in others:
-            processes = len(steps_of_round(case, arms, 0))
-            seconds += self.costs.of_round(case, processes) * (case.rounds - step.round)
-        return min(seconds, max(0.0, self.end - time.monotonic()))
 
     def _measure(self, step: Step) -> None:
         environment = self._environment(step)

@@ -21,6 +21,7 @@ from bench.environments import Tree
 from bench.errors import BenchError
 from bench.machine import Machine
 from bench.results import Row, load_rows
+from bench.schedule import Done, Step, done_steps
 from bench.workloads import Case, Finding
 
 BENCH = Path(__file__).parent
@@ -39,22 +40,6 @@ def code_hash() -> str:
 
 def now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One process: a case measured by an arm, at a place in a round."""
-
-    round: int
-    position: int
-    case: Case
-    arm: Arm
-
-
-def steps_of_round(case: Case, arms: Collection[Arm], round: int) -> tuple[Step, ...]:
-    """The arms that measure this case, forth and back: what drifts, drifts for all alike."""
-    own = [arm for arm in arms if case.family in arm.families]
-    return tuple(Step(round, n, case, arm) for n, arm in enumerate((*own, *reversed(own))))
 
 
 @dataclass(frozen=True)
@@ -96,25 +81,6 @@ class Session:
             )
             for one in findings
         ]
-
-
-Done = frozenset[tuple[str, str, str, str, int, int]]
-
-
-def done_steps(rows: Collection[Row], session: str) -> Done:
-    """What a session has measured, as `is_done` asks for it."""
-    return frozenset(
-        (row.workload, row.payload, row.store, row.arm, row.round, row.position)
-        for row in rows
-        if row.session == session
-    )
-
-
-def is_done(step: Step, done: Done) -> bool:
-    """Rows of a process are added together, so one of them stands for all."""
-    case = step.case
-    place = (case.store, step.arm.name, step.round, step.position)
-    return (case.workloads[0], case.payloads[0], *place) in done
 
 
 @contextlib.contextmanager

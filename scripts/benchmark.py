@@ -16,9 +16,12 @@ from bench.arms import SERIES, UPSTREAM, Arm, select_arms
 from bench.environments import Tree
 from bench.errors import BenchError
 from bench.machine import complaints
+from bench.report import RESULTS, write_report
 from bench.results import NONE, load_rows
 from bench.runner import Bench, run_benchmark
-from bench.session import Step
+from bench.schedule import Step
+from bench.statistics import compare_arms
+from bench.tables import by_question, terminal, verdicts
 from bench.workloads import STORES, select_cases
 from patchstack.apply import apply_series
 from patchstack.errors import PatchStackError
@@ -64,7 +67,7 @@ def benchmark(
         arms = select_arms(arm, [topic.name for topic in series.topics])
         for line in complaints():
             door.progress.print(f"[yellow]this machine:[/] {line}")
-        out = results or project.root / "data" / "results.tsv"
+        out = results or project.root / RESULTS
         trees = _trees(project, series, arms)
         folder = project.build / "bench"
         seconds = limit - (time.monotonic() - begin)
@@ -77,6 +80,8 @@ def benchmark(
         door.progress.print("interrupted: the same command goes on where this one stopped")
         sys.exit(130)
     _show(out, session)
+    if results is None:
+        write_report(project.root)
 
 
 def _trees(project: Project, series: Series, arms: Collection[Arm]) -> dict[str, Tree]:
@@ -96,15 +101,12 @@ def _trees(project: Project, series: Series, arms: Collection[Arm]) -> dict[str,
 class Lines:
     """Progress as plain lines, for logs."""
 
-    def __init__(self) -> None:
-        self.said = ""
-
     def prepare(self, what: str) -> None:
         self.say(f"preparing {what}")
 
-    def step(self, step: Step, done: int, _total: int, seconds_left: float) -> None:
-        if done == 0:  # one line for each round of a case is enough
-            self.say(f"round {step.round + 1}: {step.case}, {_minutes(seconds_left)} left")
+    def step(self, step: Step, seconds_left: float) -> None:
+        if step.position == 0:  # one line for each round of a case is enough
+            self.say(f"{_describe(step)}, {_minutes(seconds_left)} left")
 
     def say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -114,22 +116,28 @@ class Bar:
     """Progress as a bar, for people."""
 
     def __init__(self, bar: Progress) -> None:
-        self.bar, self.task = bar, bar.add_task("", left="")
+        self.bar, self.task = bar, bar.add_task("", total=None, left="")
+        self.begin = time.monotonic()
 
     def prepare(self, what: str) -> None:
-        self.bar.update(self.task, total=None, description=f"preparing {what}", left="")
+        self.bar.update(self.task, description=f"preparing {what}")
 
-    def step(self, step: Step, done: int, total: int, seconds_left: float) -> None:
+    def step(self, step: Step, seconds_left: float) -> None:
+        elapsed = time.monotonic() - self.begin
         self.bar.update(
             self.task,
-            completed=done,
-            total=total,
-            description=f"round {step.round + 1}: {step.case}: {step.arm.name}",
+            completed=elapsed,
+            total=elapsed + seconds_left,
+            description=f"{_describe(step)}: {step.arm.name}",
             left=f"{_minutes(seconds_left)} left",
         )
 
     def say(self, line: str) -> None:
-        self.bar.print(line)
+        self.bar.print(line, markup=False)
+
+
+def _describe(step: Step) -> str:
+    return f"round {step.round + 1} of {step.case.rounds}: {step.case}"
 
 
 @contextmanager
@@ -147,9 +155,6 @@ def _minutes(seconds: float) -> str:
 
 
 def _show(results: Path, session: str) -> None:
-    from bench.statistics import compare_arms
-    from bench.tables import by_question, terminal, verdicts
-
     rows = [row for row in load_rows(results) if row.session == session]
     for question, contrasts in by_question(compare_arms(rows)).items():
         door.out.print(f"\n[bold]{question}[/]")
