@@ -36,7 +36,21 @@ def write_report(root: Path) -> dict[Path, bool]:
     Returns all its files, and whether they were changed. Raises BenchError for data that is
     missing or foreign, and for a document without its markers; nothing is written then.
     """
-    files = _files(root)
+    selection = select_newest(load_rows(root / RESULTS))
+    plots = _plots(selection)
+    return _write(root, plots | _documents(root, selection, plots))
+
+
+def write_plots(root: Path) -> dict[Path, bool]:
+    """Rebuild the plots alone, as `write_report` does."""
+    return _write(root, _plots(select_newest(load_rows(root / RESULTS))))
+
+
+# What a file must hold; None for one that must not be there.
+Files = dict[Path, bytes | None]
+
+
+def _write(root: Path, files: Files) -> dict[Path, bool]:
     changed = {}
     for path, content in files.items():
         file = root / path
@@ -54,21 +68,24 @@ def write_report(root: Path) -> dict[Path, bool]:
     return changed
 
 
-def _files(root: Path) -> dict[Path, bytes | None]:
-    """What each file of the report must hold; None for one that must not be there."""
-    selection = select_newest(load_rows(root / RESULTS))
-    contrasts = compare_arms(selection.rows)
+def _plots(selection: Selection) -> Files:
     plots = draw_plots(selection.rows)
-    headline = _headline(selection.rows, contrasts, load_study(root / STUDY), list(plots))
-    dependencies = load_dependencies(root / DEPENDENCIES)
+    return {FOLDER / name: plots.get(name) for name in PLOTS}
+
+
+def _documents(root: Path, selection: Selection, plots: Files) -> Files:
+    contrasts = compare_arms(selection.rows)
+    drawn = [path for path, content in plots.items() if content]
     blocks = {
-        Path("README.md"): {"results": headline},
+        Path("README.md"): {
+            "results": _headline(selection.rows, contrasts, load_study(root / STUDY), drawn),
+        },
         Path("status.md"): {
             "measurements": _measurements(selection, contrasts),
-            "dependencies": _dependencies(dependencies),
+            "dependencies": _dependencies(load_dependencies(root / DEPENDENCIES)),
         },
     }
-    files: dict[Path, bytes | None] = {FOLDER / name: plots.get(name) for name in PLOTS}
+    files: Files = {}
     for path, contents in blocks.items():
         text = (root / path).read_bytes().decode()
         for name, content in contents.items():
@@ -78,7 +95,7 @@ def _files(root: Path) -> dict[Path, bytes | None]:
 
 
 def _headline(
-    rows: Sequence[Row], contrasts: Sequence[Contrast], study: Study, plots: Sequence[str]
+    rows: Sequence[Row], contrasts: Sequence[Contrast], study: Study, plots: Sequence[Path]
 ) -> str:
     """README.md: the study's table measured here, whole commands, and the plots."""
     times = [one for one in contrasts if one.cell.metric == "time"]
@@ -90,7 +107,7 @@ def _headline(
         parts += [f"The study's columns are its own figures, from {study.source}."]
     if whole:
         parts += ["Whole commands:", markdown(beside_stock(whole))]
-    parts += [f"![{PLOTS[name]}]({(FOLDER / name).as_posix()})" for name in plots]
+    parts += [f"![{PLOTS[path.name]}]({path.as_posix()})" for path in plots]
     return "\n\n".join(parts)
 
 

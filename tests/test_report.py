@@ -91,7 +91,7 @@ def test_the_same_rows_give_the_same_bytes(project: Path, tmp_path: Path) -> Non
     times = {name: (project / name).stat().st_mtime_ns for name in first}
 
     settings = tmp_path / "matplotlibrc"
-    settings.write_text("font.size: 20\nsvg.fonttype: none\n")
+    settings.write_text("lines.linewidth: 9\nsvg.fonttype: none\n")
     done = run_door(project, PYTHONHASHSEED="2", MATPLOTLIBRC=str(settings), LC_ALL="C")
     assert contents(project) == first
     assert {name: (project / name).stat().st_mtime_ns for name in first} == times
