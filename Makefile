@@ -3,13 +3,19 @@ UV := $(shell command -v uv || echo build/uv/uv)
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help bench test lint apply export rebase check wheel
+.PHONY: help bench report compare test lint apply export rebase check wheel
 
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bench: $(UV) ## apply the series, time stock against patched, print the table
 	@$(RUN) scripts/benchmark.py $(ARGS)
+
+report: $(UV) ## rebuild the tables and plots from data/results.tsv
+	$(RUN) scripts/report.py $(ARGS)
+
+compare: $(UV) ## compare two result files: make compare ARGS="main.tsv mine.tsv"
+	$(RUN) scripts/compare.py $(ARGS)
 
 test: $(UV) ## run the test suite
 	@$(RUN) pytest $(ARGS)

@@ -1,9 +1,25 @@
-"""The arms: what is compared. A source tree, what is installed, what is switched on."""
+"""The arms: what is compared. A source tree, what is installed, what is switched on.
 
+To add one, add an entry to `ARMS`. Its name is its identity in data/results.tsv: an arm that
+comes to mean something else gets a new name. A package that it installs also belongs into the
+dependency group `arms` of pyproject.toml, which pins what all arms run with.
+"""
+
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-# What every arm needs: Metaflow's own requirements, and numpy for the payloads.
-REQUIREMENTS = ("requests", "boto3", "numpy")
+from bench.errors import BenchError
+from bench.results import AGAIN, FLOOR, STOCK
+
+# The tree of an arm: upstream at the pin, the whole series, or the name of a topic, which
+# stands for the series up to and including it.
+UPSTREAM = "upstream"
+SERIES = "series"
+
+CODEC = frozenset({"pack", "artifacts", "sweep", "store", "checkpoint"})
+START = frozenset({"import", "flow"})
+PARALLEL = frozenset({"parallel_map"})
+HASH = frozenset({"hash"})
 
 
 @dataclass(frozen=True)
@@ -11,22 +27,50 @@ class Arm:
     """One thing being measured."""
 
     name: str
-    patched: bool
-    # The topic without which the arm makes no sense.
-    topic: str | None = None
+    tree: str
+    # Families of cases (bench/workloads.py) in which it could differ, and is measured.
+    families: frozenset[str]
     installed: tuple[str, ...] = ()
+    # Environment variables of its processes.
     settings: dict[str, str] = field(default_factory=dict)
 
 
-STOCK = Arm("stock", patched=False)
+def _hash(name: str, *installed: str) -> Arm:
+    return Arm(name, UPSTREAM, HASH, installed, {"HASH": name})
+
+
+# Stock hashes with SHA-1, so other functions are compared with that.
+_STOCK = {"HASH": "SHA-1"}
 ARMS = (
-    STOCK,
-    Arm("patched", patched=True),
-    Arm(
-        "patched+lz4",
-        patched=True,
-        topic="cas-lz4",
-        installed=("lz4",),
-        settings={"METAFLOW_CAS_CODEC": "lz4"},
-    ),
+    Arm(STOCK, UPSTREAM, CODEC | START | PARALLEL | HASH, settings=_STOCK),
+    Arm(AGAIN, UPSTREAM, CODEC | START | PARALLEL | HASH, settings=_STOCK),
+    Arm(FLOOR, UPSTREAM, frozenset({"artifacts", "sweep"}), settings={"WITH": "pickle"}),
+    Arm("patched", SERIES, frozenset({"pack", "artifacts"}) | START | PARALLEL),
+    Arm("patched+lz4", "cas-lz4", CODEC, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
+    _hash("SHA-256"),
+    _hash("BLAKE2b"),
+    _hash("BLAKE3", "blake3"),
+    _hash("XXH3-64", "xxhash"),
+    _hash("XXH3-128", "xxhash"),
 )
+# Without these there is no ratio, and no noise floor beside it.
+CONTROLS = (STOCK, AGAIN)
+
+
+def select_arms(names: Collection[str], topics: Iterable[str]) -> tuple[Arm, ...]:
+    """The arms by these names, and the controls; all that the series makes possible by default.
+
+    Raises BenchError for a name that is no arm, or one whose topic the series does not have.
+    """
+    possible = {UPSTREAM, SERIES, *topics}
+    known = {arm.name: arm for arm in ARMS}
+    for name in names:
+        if name not in known:
+            raise BenchError(f"there is no arm {name!r}: choose from {', '.join(known)}")
+        if known[name].tree not in possible:
+            raise BenchError(
+                f"arm {name} needs topic {known[name].tree}, which patches/series.toml lacks: "
+                "name another"
+            )
+    wanted = {*names, *CONTROLS} if names else set(known)
+    return tuple(arm for arm in ARMS if arm.name in wanted and arm.tree in possible)

@@ -1,105 +1,209 @@
-"""Runs the arms against each other, each in its own process from its own tree.
+"""Runs the arms against each other, each in its own process from its own tree."""
 
-A round runs the arms forth and back (A B C C B A), so that a machine that slows down or
-speeds up slows or speeds all arms alike. Stock runs twice in every round: the ratio of
-its first to its second halves is what this machine calls a difference when there is none.
-"""
-
-import json
-import os
-import statistics
-import subprocess
-import sys
+import contextlib
+import hashlib
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-import uv
+import psutil
 
-from bench.arms import REQUIREMENTS, Arm
+from bench.arms import Arm
+from bench.environments import Environment, Environments, Packages, Tree
+from bench.errors import BenchError
+from bench.hyperfine import find_hyperfine
+from bench.machine import this_machine
+from bench.results import STOCK, append_rows
+from bench.schedule import Done, Schedule, Step, is_done, steps_of_round
+from bench.servers import Server, serve
+from bench.session import Session, close_session, one_benchmark, open_session
+from bench.workers.payloads import PAYLOADS
+from bench.workloads import DISK, SERVED, TMPFS, Case, Place, label_cases, measure
 
-WORKER = Path(__file__).with_name("save_worker.py")
+# What a flow keeps on its store, and some room.
+LEAST_SPACE = 1_000_000_000
 
 
-class BenchError(Exception):
-    """A measurement could not be made; the message says what to do."""
+class Observer(Protocol):
+    """Who is told what happens."""
+
+    def prepare(self, what: str) -> None: ...
+    def step(self, step: Step, seconds_left: float) -> None: ...
+    def say(self, line: str) -> None: ...
 
 
 @dataclass(frozen=True)
-class Saves:
-    """Saves of one payload by one arm: median seconds of each process, bytes stored."""
+class Bench:
+    """All that a benchmark needs to know."""
 
-    medians: tuple[float, ...]
-    stored: int
-
-    @property
-    def seconds(self) -> float:
-        return statistics.median(self.medians)
-
-    @property
-    def halves_ratio(self) -> float:
-        """Forth runs over back runs, the larger over the smaller: at least 1."""
-        forth, back = (statistics.median(self.medians[half::2]) for half in (0, 1))
-        return max(forth, back) / min(forth, back)
+    # Its files: environments, locks, scratch.
+    folder: Path
+    results: Path
+    release: str
+    # By the name an arm has for its tree.
+    trees: Mapping[str, Tree]
+    tmpfs: Path
+    seconds: float
 
 
-def store_root() -> Path:
-    """Where stores go: memory where the machine offers it, so that the disk decides nothing."""
-    shm = Path("/dev/shm")
-    return shm if os.access(shm, os.W_OK) else Path(tempfile.gettempdir())
+def run_benchmark(
+    bench: Bench, cases: Collection[Case], arms: Collection[Arm], observer: Observer
+) -> str:
+    """Measure, and append rows to the results; returns the name of the session.
 
-
-def run_rounds(
-    arms: tuple[Arm, ...],
-    trees: Mapping[str, Path],
-    rounds: int,
-    on_process: Callable[[Arm], None],
-) -> dict[str, dict[str, Saves]]:
-    """Measure all arms; returns saves by payload and arm.
-
-    `trees` gives each arm's source tree; `on_process` is told before each process starts.
+    Raises BenchError for whatever the user can mend. May be killed at any time: the same call
+    goes on where this one stopped.
     """
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for _ in range(rounds):
-        for arm in (*arms, *reversed(arms)):
-            on_process(arm)
-            for payload, saves in _run_worker(arm, trees[arm.name]).items():
-                found.setdefault(payload, {}).setdefault(arm.name, []).append(saves)
-    return {
-        payload: {
-            arm: Saves(tuple(statistics.median(one["seconds"]) for one in all), all[0]["stored"])
-            for arm, all in by_arm.items()
-        }
-        for payload, by_arm in found.items()
-    }
-
-
-def _run_worker(arm: Arm, tree: Path) -> dict[str, dict[str, Any]]:
-    command = [uv.find_uv_bin(), "run", "--quiet", "--no-project", "--python", sys.executable]
-    for requirement in (*REQUIREMENTS, *arm.installed):
-        command += ["--with", requirement]
-    # The machine's own Metaflow settings must not decide what is measured.
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("METAFLOW_") and name != "VIRTUAL_ENV"
-    }
-    with tempfile.TemporaryDirectory(dir=store_root(), prefix="metaflow-perf-") as root:
-        env = {"PYTHONPATH": str(tree), "METAFLOW_HOME": root, "METAFLOW_USER": "bench"}
-        done = subprocess.run(
-            [*command, "python", str(WORKER), root],
-            cwd=root,
-            env=kept | env | arm.settings,
-            capture_output=True,
-            text=True,
+    end = time.monotonic() + bench.seconds
+    cases = [case for case in cases if any(case.family in arm.families for arm in arms)]
+    if not cases:
+        raise BenchError("these arms do not differ in these workloads: name others")
+    if any(case.family in ("import", "flow", "checkpoint") for case in cases):
+        find_hyperfine()
+    with one_benchmark(bench.folder), contextlib.ExitStack() as stack:
+        environments = Environments(bench.folder / "environments")
+        scratch = stack.enter_context(_scratch(bench, cases))
+        session, done = open_session(
+            *(bench.folder, bench.results, this_machine(), bench.release),
+            *(cases, arms, bench.trees),
         )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise BenchError(f"arm {arm.name} failed: {last}")
-    result = json.loads(done.stdout)
-    if not Path(result["metaflow"]).is_relative_to(tree):
-        raise BenchError(f"arm {arm.name} imported {result['metaflow']} instead of {tree}")
-    payloads: dict[str, dict[str, Any]] = result["payloads"]
-    return payloads
+        if done:
+            observer.say(f"going on with session {session.name}")
+        run = _Run(bench, session, environments, scratch, observer, end)
+        run.provide(cases, arms)
+        for store in dict.fromkeys(case.store for case in cases if case.store in SERVED):
+            observer.prepare(f"server of store {store}")
+            server = serve(store, environments, scratch[TMPFS] / f"server-{store}")
+            run.servers[store] = stack.enter_context(server)
+        run.label(cases, arms, done)
+        run.rounds(cases, arms, done)
+        close_session(bench.folder)
+    return session.name
+
+
+@contextlib.contextmanager
+def _scratch(bench: Bench, cases: Collection[Case]) -> Iterator[dict[str, Path]]:
+    """Empty folders on the stores' file systems, with room for the largest payload."""
+    # One for a checkout, so that what a killed benchmark left is found and goes.
+    name = "metaflow-perf-" + hashlib.sha256(str(bench.folder.resolve()).encode()).hexdigest()[:8]
+    folders = {DISK: bench.folder / "scratch"}
+    if any(case.store == TMPFS for case in cases) or is_tmpfs(bench.tmpfs):
+        if not is_tmpfs(bench.tmpfs):
+            raise BenchError(
+                f"{bench.tmpfs} is no tmpfs: name the folder of one with --tmpfs, "
+                "or measure on the disk with --store disk"
+            )
+        folders[TMPFS] = bench.tmpfs / name
+    else:
+        folders[TMPFS] = folders[DISK] / "tmpfs"
+    try:
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            _check_space(folder, cases)
+        yield folders
+    finally:
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_tmpfs(folder: Path) -> bool:
+    """Whether a folder lies in memory."""
+    if not folder.is_dir():
+        return False
+    mounts = {
+        Path(one.mountpoint): one.fstype
+        for one in psutil.disk_partitions(all=True)
+        if folder.resolve().is_relative_to(one.mountpoint)
+    }
+    return bool(mounts) and mounts[max(mounts, key=lambda one: len(one.parts))] == "tmpfs"
+
+
+def _check_space(folder: Path, cases: Collection[Case]) -> None:
+    sizes = [PAYLOADS[name].size for case in cases for name in case.payloads if name in PAYLOADS]
+    needed = LEAST_SPACE + 2 * max(sizes, default=0)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise BenchError(
+            f"{folder.parent} has {free / 1e9:.1f} GB free and {needed / 1e9:.1f} GB are needed: "
+            "free some, or choose smaller payloads with --payload"
+        )
+
+
+@dataclass
+class _Run:
+    """A session while it runs."""
+
+    bench: Bench
+    session: Session
+    environments: Environments
+    scratch: Mapping[str, Path]
+    observer: Observer
+    end: float
+    servers: dict[str, Server] = field(default_factory=dict)
+    provided: dict[tuple[str, Packages, bool], Environment] = field(default_factory=dict)
+
+    def provide(self, cases: Collection[Case], arms: Collection[Arm]) -> None:
+        """Make all environments, before anything is timed."""
+        for case in cases:
+            for step in steps_of_round(case, arms, 0):
+                self._environment(step)
+
+    def _environment(self, step: Step) -> Environment:
+        packages = step.case.packages + Packages(step.arm.installed)
+        key = (step.arm.tree, packages, step.case.bytecode)
+        if key not in self.provided:
+            self.observer.prepare(f"environment of {step.arm.name} for {step.case}")
+            tree = self.bench.trees[step.arm.tree]
+            self.provided[key] = self.environments.provide(tree, packages, step.case.bytecode)
+        return self.provided[key]
+
+    def label(self, cases: Collection[Case], arms: Collection[Arm], done: Done) -> None:
+        """Describe the payloads, once."""
+        stock = next(arm for arm in arms if arm.name == STOCK)
+        for case in label_cases(cases):
+            step = Step(0, 0, case, stock)
+            if not is_done(step, done):
+                self.observer.prepare(f"labels of {case}")
+                self._measure(step)
+
+    def rounds(self, cases: Collection[Case], arms: Collection[Arm], done: Done) -> None:
+        schedule = Schedule(cases, arms, done, self.end, self._say_short)
+        for step in schedule.steps():
+            self.observer.step(step, schedule.seconds_left())
+            self._measure(step)
+
+    def _say_short(self, case: Case, rounds: int) -> None:
+        self.observer.say(
+            f"{case}: {rounds} of {case.rounds} rounds fit into the time given; for more, measure "
+            f"it alone with --workload {case.family}, or give more with --minutes"
+        )
+
+    def _measure(self, step: Step) -> None:
+        environment = self._environment(step)
+        home = self.scratch[DISK if step.case.store == DISK else TMPFS]
+        server = self.servers.get(step.case.store, Server(""))
+        folder = Path(tempfile.mkdtemp(dir=home))
+        store = server.root or str(folder / "stores")
+        (folder / "stores").mkdir()
+        try:
+            findings = measure(
+                step.case, step.arm, Place(environment, folder, store, server.settings)
+            )
+        except BenchError as error:
+            raise _explain(error, step, folder) from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        tree = self.bench.trees[step.arm.tree]
+        rows = self.session.rows(step, findings, tree.series, environment.libraries)
+        append_rows(self.bench.results, rows)
+
+
+def _explain(error: BenchError, step: Step, folder: Path) -> BenchError:
+    if "No space left on device" in str(error):
+        return BenchError(f"no space left on {folder.parent}: free some and run again")
+    return BenchError(f"arm {step.arm.name} failed at {step.case}: {error}")

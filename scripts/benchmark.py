@@ -1,64 +1,164 @@
 #!/usr/bin/env python3
-"""Door: measure stock against patched."""
+"""Door: measure the arms against each other."""
 
+import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import door
-from bench.arms import ARMS, STOCK
-from bench.runner import BenchError, Saves, run_rounds, store_root
-from patchstack.apply import apply_series, branch_commit
+from bench.arms import SERIES, UPSTREAM, Arm, select_arms
+from bench.environments import Tree
+from bench.errors import BenchError
+from bench.machine import complaints
+from bench.report import RESULTS, write_report
+from bench.results import NONE, load_rows
+from bench.runner import Bench, run_benchmark
+from bench.schedule import Step
+from bench.statistics import compare_arms
+from bench.tables import by_question, terminal, verdicts
+from bench.workloads import STORES, select_cases
+from patchstack.apply import apply_series
 from patchstack.errors import PatchStackError
-from patchstack.series import load_series
-from patchstack.source import pinned_source, source_tree
+from patchstack.prefix import prefix
+from patchstack.project import Project
+from patchstack.series import Series, load_series
+from patchstack.source import pinned_source
+
+QUICK_MINUTES, FULL_MINUTES = 3.0, 30.0
+TMPFS = Path("/dev/shm")
+Names = list[str]
 
 
 def benchmark(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of every arm, forth and back.")] = 3,
+    quick: Annotated[
+        bool, typer.Option(help="The study's payloads only, in three minutes.")
+    ] = False,
+    workload: Annotated[Names, typer.Option(help="Only this workload, or family of them.")] = [],  # noqa: B006
+    payload: Annotated[Names, typer.Option(help="Only this payload.")] = [],  # noqa: B006
+    arm: Annotated[Names, typer.Option(help="Only this arm, and stock.")] = [],  # noqa: B006
+    store: Annotated[Names, typer.Option(help=f"Only this store: {', '.join(STORES)}.")] = [],  # noqa: B006
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Time given; what does not fit gets fewer rounds.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Result file to add to.", show_default="data/results.tsv")
+    ] = None,
+    tmpfs: Annotated[Path, typer.Option(help="Folder in memory for stores.")] = TMPFS,
 ) -> None:
-    """Apply the series, then time saving the five payloads of the study, stock and patched.
+    """Apply the series, then measure stock against the arms; add rows to data/results.tsv.
 
-    Each arm runs in its own process from its own source tree, with its own packages. The
-    last column is this machine's noise: how much stock differs from itself, measured in the
-    same rounds. A ratio that is not clearly beyond it says nothing.
+    Every arm runs in its own processes, from its own source tree, with its own packages, in
+    rounds forth and back. Stock runs twice, under two names: what differs there is noise, and a
+    ratio that is not beyond it says nothing. If it is interrupted, the same command goes on.
+    Options that name something can be given more than once.
     """
+    begin = time.monotonic()
     project = door.project()
-    series = load_series(project)
+    limit = 60 * (minutes or (QUICK_MINUTES if quick else FULL_MINUTES))
+    try:
+        series = load_series(project)
+        cases = select_cases(workload, payload, store, quick=quick)
+        arms = select_arms(arm, [topic.name for topic in series.topics])
+        for line in complaints():
+            door.progress.print(f"[yellow]this machine:[/] {line}")
+        out = results or project.root / RESULTS
+        trees = _trees(project, series, arms)
+        folder = project.build / "bench"
+        seconds = limit - (time.monotonic() - begin)
+        bench = Bench(folder, out, series.pin.release, trees, tmpfs, seconds)
+        with _observer() as observer:
+            session = run_benchmark(bench, cases, arms, observer)
+    except BenchError as error:
+        raise PatchStackError(str(error)) from None
+    except KeyboardInterrupt:
+        door.progress.print("interrupted: the same command goes on where this one stopped")
+        sys.exit(130)
+    _show(out, session)
+    if results is None:
+        write_report(project.root)
+
+
+def _trees(project: Project, series: Series, arms: Collection[Arm]) -> dict[str, Tree]:
+    """The trees that arms name, made once under build/."""
     source = pinned_source(project, series.pin)
     apply_series(project, series, source)
-    topics = {topic.name for topic in series.topics}
-    arms = tuple(arm for arm in ARMS if arm.topic is None or arm.topic in topics)
-    commits = {False: source.base, True: branch_commit(series, source, None)}
-    trees = {arm.name: source_tree(project, source, commits[arm.patched]) for arm in arms}
-    with Progress(console=door.progress, transient=True) as bar:
-        task = bar.add_task("", total=2 * rounds * len(arms))
-        try:
-            results = run_rounds(
-                arms, trees, rounds, lambda arm: bar.update(task, advance=1, description=arm.name)
-            )
-        except BenchError as error:
-            raise PatchStackError(str(error)) from None
-    where = store_root()
-    door.out.print(f"save to a new local store under {where}, median of {2 * rounds} processes")
-    door.out.print(_table(results, [arm.name for arm in arms if arm is not STOCK]))
+    ends = {topic.name: n for n, topic in enumerate(series.topics, 1)}
+    ends |= {UPSTREAM: 0, SERIES: len(series.topics)}
+    trees = {}
+    for name in dict.fromkeys(arm.tree for arm in arms):
+        door.progress.print(f"preparing tree {name}")
+        made = prefix(project, series, source, series.topics[: ends[name]])
+        trees[name] = Tree(made.tree, made.wheel, made.digest or NONE)
+    return trees
 
 
-def _table(results: dict[str, dict[str, Saves]], others: list[str]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("payload", no_wrap=True)
-    for title in ("stock", *(head for arm in others for head in (arm, "ratio")), "noise"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for payload, by_arm in results.items():
-        stock = by_arm[STOCK.name]
-        cells = [payload, f"{stock.seconds * 1e3:.2f} ms"]
-        for arm in others:
-            seconds = by_arm[arm].seconds
-            cells += [f"{seconds * 1e3:.2f} ms", f"{stock.seconds / seconds:.2f}x"]
-        table.add_row(*cells, f"{stock.halves_ratio:.2f}x")
-    return table
+class Lines:
+    """Progress as plain lines, for logs."""
+
+    def prepare(self, what: str) -> None:
+        self.say(f"preparing {what}")
+
+    def step(self, step: Step, seconds_left: float) -> None:
+        if step.position == 0:  # one line for each round of a case is enough
+            self.say(f"{_describe(step)}, {_minutes(seconds_left)} left")
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+class Bar:
+    """Progress as a bar, for people."""
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar, self.task = bar, bar.add_task("", total=None, left="")
+        self.begin = time.monotonic()
+
+    def prepare(self, what: str) -> None:
+        self.bar.update(self.task, description=f"preparing {what}")
+
+    def step(self, step: Step, seconds_left: float) -> None:
+        elapsed = time.monotonic() - self.begin
+        self.bar.update(
+            self.task,
+            completed=elapsed,
+            total=elapsed + seconds_left,
+            description=f"{_describe(step)}: {step.arm.name}",
+            left=f"{_minutes(seconds_left)} left",
+        )
+
+    def say(self, line: str) -> None:
+        self.bar.print(line, markup=False)
+
+
+def _describe(step: Step) -> str:
+    return f"round {step.round + 1} of {step.case.rounds}: {step.case}"
+
+
+@contextmanager
+def _observer() -> Iterator[Lines | Bar]:
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=door.progress, transient=True) as bar:
+        yield Bar(bar)
+
+
+def _minutes(seconds: float) -> str:
+    return f"about {round(seconds / 60)} min" if seconds > 90 else f"about {round(seconds)} s"
+
+
+def _show(results: Path, session: str) -> None:
+    rows = [row for row in load_rows(results) if row.session == session]
+    for question, contrasts in by_question(compare_arms(rows)).items():
+        door.out.print(f"\n[bold]{question}[/]")
+        door.out.print(terminal(verdicts(contrasts)))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
+from bench.errors import BenchError
 from patchstack.errors import PatchStackError
 from patchstack.project import Project
 
@@ -32,7 +33,7 @@ def run(command: Callable[..., Any]) -> None:
     name = Path(sys.argv[0]).stem
     try:
         app()
-    except PatchStackError as error:
+    except (BenchError, PatchStackError) as error:
         fail(name, " ".join(str(error).split()))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

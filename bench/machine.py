@@ -1,0 +1,111 @@
+"""The machine: its fingerprint, and what about it would spoil a measurement now."""
+
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+# Shares of all processor time, over the moment of the check.
+MOST_STEAL = 0.01
+MOST_BUSY = 0.10
+# Runnable processes for each core, over the last minute.
+MOST_LOAD = 0.5
+GOVERNORS = Path("/sys/devices/system/cpu")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What decides how fast code runs, as far as a machine tells."""
+
+    processor: str
+    cores: int
+    memory_gb: float
+    system: str
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits; rows of different ones are never compared.
+
+        Without the kernel's version: it changes with every update.
+        """
+        parts = (self.processor, str(self.cores), str(round(self.memory_gb)), platform.machine())
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def this_machine() -> Machine:
+    return Machine(
+        processor=_processor(),
+        cores=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
+        memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
+        system=_system(),
+    )
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
+
+
+def _system() -> str:
+    kernel = f"{platform.system()} {platform.release()}"
+    try:
+        return f"{kernel}, {platform.freedesktop_os_release()['PRETTY_NAME']}"
+    except OSError:
+        return kernel
+
+
+def complaints(seconds: float = 1.0) -> Iterator[str]:
+    """What would spoil a measurement that began now, each with what to do about it.
+
+    Watches the processors for so many seconds.
+    """
+    cores = this_machine().cores
+    load = os.getloadavg()[0]
+    if load > MOST_LOAD * cores:
+        yield f"load of {load:.1f} on {cores} cores in the last minute: stop what else runs"
+    before = Ticks.now()
+    time.sleep(seconds)
+    steal, busy = Ticks.now().shares_since(before)
+    if busy > MOST_BUSY:
+        yield f"processors are {busy:.0%} busy with something else: stop it"
+    if steal > MOST_STEAL:
+        yield f"steal time of {steal:.1%}: the hypervisor runs others, choose another hour or host"
+    governors = {
+        file.read_text().strip() for file in GOVERNORS.glob("cpu*/cpufreq/scaling_governor")
+    }
+    for governor in sorted(governors - {"performance"}):
+        yield f"frequency governor {governor}: run `cpupower frequency-set -g performance`"
+
+
+@dataclass(frozen=True)
+class Ticks:
+    """Seconds of all processors since the machine started."""
+
+    stolen: float
+    idle: float
+    total: float
+
+    @classmethod
+    def now(cls) -> "Ticks":
+        times = psutil.cpu_times()
+        stolen, waiting = getattr(times, "steal", 0.0), getattr(times, "iowait", 0.0)
+        return cls(stolen, times.idle + waiting, sum(times))
+
+    def shares_since(self, before: "Ticks") -> tuple[float, float]:
+        """Stolen and busy shares of the time between two readings."""
+        total = self.total - before.total
+        if total <= 0:
+            return 0.0, 0.0
+        stolen, idle = self.stolen - before.stolen, self.idle - before.idle
+        return stolen / total, (total - idle - stolen) / total

@@ -1,0 +1,278 @@
+"""The plots, as SVG: the same bytes from the same rows.
+
+The background is transparent and every colour is of middle lightness, so that one file is legible
+on a white page and on a dark one. Text is drawn as outlines: it looks alike wherever it is shown.
+"""
+
+import io
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
+
+from bench.results import AGAIN, FLOOR, NONE, STOCK, SWEEP_PREFIX, Row
+from bench.statistics import Cell, Contrast, Sample, Verdict, compare_arms, samples
+from bench.tables import quantity
+
+# At least 3:1 against white and against #0d1117: the contrast that WCAG 2 wants of graphics.
+INK = "#768390"
+COLOURS = (
+    *("#3b82d6", "#d9730d", "#2f9e44", "#9a6dd7"),
+    *("#e0484d", "#1098ad", "#d6498f", "#a3752c"),
+)
+MARKERS = "osD^vPX*"
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": INK,
+    "axes.facecolor": "none",
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "figure.facecolor": "none",
+    "font.size": 9,
+    "grid.alpha": 0.3,
+    "grid.color": INK,
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "metaflow-perf",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+WIDTH = 9.0  # inches
+
+# The workloads whose payloads are compared, and the store that is memory.
+CODEC = ("pack", "save", "load")
+MEMORY = "tmpfs"
+# From a slow uplink to a fast cluster network, in bytes a second.
+SLOWEST, FASTEST = 10e6, 10e9
+# Smaller objects are a matter of latency, not of bandwidth.
+LEAST_TRANSFER = 100_000
+# Arms whose stored bytes differ by less use one codec: their lines cross by noise alone.
+LEAST_SAVING = 0.005
+
+Samples = Mapping[Cell, Mapping[str, Sample]]
+Style = Mapping[str, Any]
+Styles = Mapping[str, Style]
+
+
+# What is drawn, by file name, and what each one shows.
+PLOTS = {
+    "gains.svg": "Times faster than stock by payload, with 95 % intervals and the noise floor",
+    "throughput.svg": "Throughput of save and load against the size of a float64 array",
+    "bandwidth.svg": "Time to store against bandwidth, and where an arm meets stock",
+}
+
+
+def draw_plots(rows: Sequence[Row]) -> dict[str, bytes]:
+    """Those of `PLOTS` for which the rows of a `Selection` have figures, as SVG."""
+    found = samples(rows)
+    styles = _styles(rows)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # not the user's matplotlibrc
+        matplotlib.rcParams.update(STYLE)
+        figures = (
+            _gains(compare_arms(rows), styles),
+            _throughput(found, styles),
+            _bandwidth(found, styles),
+        )
+        return {name: _svg(figure) for name, figure in zip(PLOTS, figures, strict=True) if figure}
+
+
+def _svg(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
+def _styles(rows: Sequence[Row]) -> Styles:
+    """How an arm is drawn, the same in every plot."""
+    arms = dict.fromkeys(row.arm for row in rows if row.workload in CODEC)
+    looks = itertools.cycle(zip(COLOURS, MARKERS, strict=True))
+    styles = {
+        arm: {"color": colour, "marker": marker}
+        for arm, (colour, marker) in zip(
+            (arm for arm in arms if arm not in (STOCK, AGAIN, FLOOR)), looks, strict=False
+        )
+    }
+    styles[STOCK] = {"color": INK, "marker": "o"}
+    styles[FLOOR] = {"color": INK, "linestyle": ":"}
+    return styles
+
+
+def _gains(contrasts: Sequence[Contrast], styles: Styles) -> Figure | None:
+    """How many times faster each arm is, by payload, with its interval and the noise floor."""
+    panels: dict[str, list[Contrast]] = {}
+    for one in contrasts:
+        if one.cell.metric == "time" and one.cell.workload in CODEC and not _sweeps(one.cell):
+            panels.setdefault(_title(one.cell), []).append(one)
+    if not panels:
+        return None
+    shown = [one for panel in panels.values() for one in panel]
+    payloads = list(dict.fromkeys(one.cell.payload for one in shown))
+    arms = list(dict.fromkeys(one.arm for one in shown))
+    height = 0.7 + len(payloads) * (0.12 + 0.12 * len(arms))
+    figure, axes = _panels(len(panels), 3, height, sharex=True)
+    for panel, (title, members) in zip(axes, panels.items(), strict=True):
+        panel.set_title(title)
+        for one in members:
+            lane = 0.8 * ((arms.index(one.arm) + 0.5) / len(arms) - 0.5)
+            place = payloads.index(one.cell.payload) + lane
+            _gain(panel, one, place, 0.4 / len(arms), styles[one.arm])
+        panel.axvline(1, color=INK, linewidth=0.8)
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(lambda gain, _: f"{gain:g}x")
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.set_yticks(range(len(payloads)), payloads)
+        panel.set_ylim(len(payloads) - 0.5, -0.5)
+        panel.grid(axis="x")
+        panel.label_outer()
+    figure.supxlabel("times faster than stock", fontsize="medium")
+    _legend(figure, styles, arms)
+    return figure
+
+
+def _gain(panel: Axes, one: Contrast, place: float, half: float, style: Style) -> None:
+    """One arm of a payload: the noise floor behind its interval; filled if it is beyond that."""
+    if one.verdict is not Verdict.NONE:
+        lane, noise = [place - half, place + half], (1 / (1 + one.noise), 1 + one.noise)
+        panel.fill_betweenx(lane, *noise, color=INK, alpha=0.3, linewidth=0)
+        panel.plot([1 / one.high, 1 / one.low], [place, place], color=style["color"])
+    proven = one.verdict in (Verdict.BETTER, Verdict.WORSE)
+    panel.plot(1 / one.ratio, place, **style, ms=4, fillstyle="full" if proven else "none")
+
+
+def _throughput(found: Samples, styles: Styles) -> Figure | None:
+    """Bytes a second of a save and a load against the size of the payload, and the floor."""
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for cell, arms in found.items():
+        if _sweeps(cell) and cell.metric == "time":
+            curves = panels.setdefault(_title(cell), {})
+            for arm in (arm for arm in arms if arm != AGAIN):
+                point = arms[arm].size, arms[arm].size / arms[arm].median
+                curves.setdefault(arm, []).append(point)
+    if not panels:
+        return None
+    figure, axes = _panels(len(panels), 2, height=3.2)
+    for panel, (title, curves) in zip(axes, panels.items(), strict=True):
+        panel.set_title(title)
+        for arm, points in curves.items():
+            panel.plot(*zip(*sorted(points), strict=True), **styles[arm], markersize=4)
+        panel.loglog()
+        _quantities(panel.xaxis, "B")
+        _quantities(panel.yaxis, "B", "/s")
+        panel.grid()
+    figure.supxlabel("payload, pickled", fontsize="medium")
+    _legend(figure, styles, (arm for curves in panels.values() for arm in curves))
+    return figure
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What storing a payload takes: seconds of computing, then bytes to send."""
+
+    seconds: float
+    stored: float
+
+    def until(self, bandwidth: Any) -> Any:
+        """Seconds until all is stored, at `bandwidth` bytes a second (a number or an array)."""
+        return self.seconds + self.stored / bandwidth
+
+
+def crossing(one: Transfer, other: Transfer) -> float | None:
+    """The bandwidth, in bytes a second, at which both take as long; None if one always wins."""
+    fewer, longer = other.stored - one.stored, one.seconds - other.seconds
+    if abs(fewer) <= LEAST_SAVING * max(one.stored, other.stored) or fewer * longer <= 0:
+        return None
+    return fewer / longer
+
+
+def _bandwidth(found: Samples, styles: Styles) -> Figure | None:
+    """Time until a payload is in a remote store: its save to memory, and stored / bandwidth."""
+    panels = {
+        cell.payload: {
+            arm: Transfer(sample.median, sizes[arm].median)
+            for arm, sample in times.items()
+            if arm in sizes and arm not in (AGAIN, FLOOR)
+        }
+        for cell, times in found.items()
+        if (cell.workload, cell.store, cell.metric) == ("save", MEMORY, "time")
+        and max((sample.size for sample in times.values()), default=0) >= LEAST_TRANSFER
+        and not _sweeps(cell)
+        and (sizes := found.get(replace(cell, metric="stored")))
+    }
+    if not panels:
+        return None
+    figure, axes = _panels(len(panels), 3, height=2.1)
+    for panel, (payload, arms) in zip(axes, panels.items(), strict=True):
+        panel.set_title(payload)
+        _transfers(panel, arms, styles)
+    figure.supxlabel("bandwidth to the store", fontsize="medium")
+    _legend(figure, styles, (arm for arms in panels.values() for arm in arms))
+    return figure
+
+
+def _transfers(panel: Axes, arms: Mapping[str, Transfer], styles: Styles) -> None:
+    bandwidths = np.geomspace(SLOWEST, FASTEST, 60)
+    for arm, transfer in arms.items():
+        panel.plot(bandwidths, transfer.until(bandwidths), color=styles[arm]["color"])
+        cross = crossing(transfer, arms[STOCK]) if STOCK in arms else None
+        if cross and SLOWEST < cross < FASTEST:
+            at = cross, transfer.until(cross)
+            panel.plot(*at, **styles[arm], markersize=5)
+            label = quantity(cross, "B") + "/s"
+            panel.annotate(label, at, (4, 4), textcoords="offset points", fontsize=8)
+    panel.loglog()
+    _quantities(panel.xaxis, "B", "/s")
+    _quantities(panel.yaxis, "s", steps=(1, 2, 5))
+    panel.grid()
+
+
+def _sweeps(cell: Cell) -> bool:
+    return cell.payload.startswith(SWEEP_PREFIX)
+
+
+def _title(cell: Cell) -> str:
+    return cell.workload if cell.store == NONE else f"{cell.workload}, {cell.store}"
+
+
+def _panels(
+    count: int, columns: int, height: float, sharex: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels, at most so many in a row of so many inches."""
+    columns = min(count, columns)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH, 0.5 + rows * height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex).flatten()
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, list(axes[:count])
+
+
+def _quantities(axis: Axis, unit: str, suffix: str = "", steps: Sequence[int] = (1,)) -> None:
+    """Ticks of a logarithmic axis at `steps` times powers of ten, in words."""
+    axis.set_major_locator(LogLocator(subs=steps, numticks=8))
+    axis.set_major_formatter(lambda value, _: quantity(value, unit, digits=1) + suffix)
+    axis.set_minor_locator(NullLocator())
+
+
+def _legend(figure: Figure, styles: Styles, arms: Iterable[str]) -> None:
+    figure.legend(
+        handles=[Line2D([], [], label=arm, **styles[arm]) for arm in dict.fromkeys(arms)],
+        loc="outside upper left",
+        ncols=6,
+    )

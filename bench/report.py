@@ -1,0 +1,193 @@
+"""The report: tables in the documents and plots, from the files in data/ alone.
+
+Everything is made before anything is written, and what has not changed is not written: the same
+rows give the same bytes. Only the lines between two markers of a document are generated.
+"""
+
+from collections.abc import Sequence
+from operator import attrgetter
+from pathlib import Path
+
+from bench.dependencies import Dependency, dependency_grid, load_dependencies
+from bench.errors import BenchError
+from bench.plots import PLOTS, draw_plots
+from bench.results import Row, load_rows
+from bench.statistics import Contrast, Selection, compare_arms, select_newest
+from bench.study import Study, load_study
+from bench.tables import MARKS, Grid, beside_stock, by_question, markdown, quantity
+
+RESULTS = Path("data", "results.tsv")
+STUDY = Path("data", "study.tsv")
+DEPENDENCIES = Path("data", "dependencies.tsv")
+FOLDER = Path("data", "plots")
+# Workloads that time what a user runs, without a payload of their own.
+WHOLE = ("import", "flow", "parallel_map")
+# What describes a payload, and its column.
+LABELS = {"entropy": "bits a byte", "gzip_ratio": "gzip", "lz4_ratio": "lz4"}
+READING = (
+    "An arm's column says how many times faster than stock it is, or how many times smaller, with "
+    f"the 95 % interval: {MARKS}. `noise` is that floor: how far stock may be from itself."
+)
+
+
+def write_report(root: Path) -> dict[Path, bool]:
+    """Rebuild the report of the project at `root`.
+
+    Returns all its files, and whether they were changed. Raises BenchError for data that is
+    missing or foreign, and for a document without its markers; nothing is written then.
+    """
+    selection = select_newest(load_rows(root / RESULTS))
+    plots = _plots(selection)
+    return _write(root, plots | _documents(root, selection, plots))
+
+
+def write_plots(root: Path) -> dict[Path, bool]:
+    """Rebuild the plots alone, as `write_report` does."""
+    return _write(root, _plots(select_newest(load_rows(root / RESULTS))))
+
+
+# What a file must hold; None for one that must not be there.
+Files = dict[Path, bytes | None]
+
+
+def _write(root: Path, files: Files) -> dict[Path, bool]:
+    changed = {}
+    for path, content in files.items():
+        file = root / path
+        before = file.read_bytes() if file.exists() else None
+        changed[path] = before != content
+        if before == content:
+            continue
+        if content is None:
+            file.unlink()
+        else:
+            file.parent.mkdir(exist_ok=True)
+            partial = file.with_name(f".{file.name}.partial")
+            partial.write_bytes(content)
+            partial.replace(file)
+    return changed
+
+
+def _plots(selection: Selection) -> Files:
+    plots = draw_plots(selection.rows)
+    return {FOLDER / name: plots.get(name) for name in PLOTS}
+
+
+def _documents(root: Path, selection: Selection, plots: Files) -> Files:
+    contrasts = compare_arms(selection.rows)
+    drawn = [path for path, content in plots.items() if content]
+    blocks = {
+        Path("README.md"): {
+            "results": _headline(selection.rows, contrasts, load_study(root / STUDY), drawn),
+        },
+        Path("status.md"): {
+            "measurements": _measurements(selection, contrasts),
+            "dependencies": _dependencies(load_dependencies(root / DEPENDENCIES)),
+        },
+    }
+    files: Files = {}
+    for path, contents in blocks.items():
+        text = (root / path).read_bytes().decode()
+        for name, content in contents.items():
+            text = fill_block(text, name, content, path)
+        files[path] = text.encode()
+    return files
+
+
+def _headline(
+    rows: Sequence[Row], contrasts: Sequence[Contrast], study: Study, plots: Sequence[Path]
+) -> str:
+    """README.md: the study's table measured here, whole commands, and the plots."""
+    times = [one for one in contrasts if one.cell.metric == "time"]
+    packed = [one for one in times if one.cell.workload == "pack"]
+    whole = [one for one in times if one.cell.workload in WHOLE]
+    parts = [f"{_provenance(rows)} {READING}"]
+    if packed:
+        parts += ["Pickle, hash and compress in memory:", markdown(beside_study(packed, study))]
+        parts += [f"The study's columns are its own figures, from {study.source}."]
+    if whole:
+        parts += ["Whole commands:", markdown(beside_stock(whole))]
+    parts += [f"![{PLOTS[path.name]}]({path.as_posix()})" for path in plots]
+    return "\n\n".join(parts)
+
+
+def beside_study(packed: Sequence[Contrast], study: Study) -> Grid:
+    """The table of `beside_stock` with the study's figures at its right."""
+    ours = beside_stock(packed)
+    rows = []
+    for row in ours.rows:
+        figure = study.figures.get(("pack", row[0]))
+        theirs = ("", "", "")
+        if figure:
+            times = quantity(figure.gzip_seconds, "s"), quantity(figure.lz4_seconds, "s")
+            theirs = *times, f"{figure.speed_up:.1f}x"
+        rows.append((*row, *theirs))
+    header = (*ours.header, "study: gzip", "study: lz4", "study: speed-up")
+    return Grid(header, tuple(rows))
+
+
+def _measurements(selection: Selection, contrasts: Sequence[Contrast]) -> str:
+    """status.md: every ratio, what the payloads are like, and what is not shown."""
+    parts = [f"{_provenance(selection.rows)} {READING}"]
+    for title, members in by_question(contrasts).items():
+        parts.append(_folded(title, markdown(beside_stock(members))))
+    labels = _labels(selection.rows)
+    if labels.rows:
+        parts.append(_folded("payloads", markdown(labels)))
+    if selection.left_out:
+        parts.append(_folded("not shown", "\n".join(f"- {line}" for line in selection.left_out)))
+    return "\n\n".join(parts)
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
+
+
+def _labels(rows: Sequence[Row]) -> Grid:
+    """What each payload is like; ratios are compressed size to pickled size."""
+    labels: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if row.metric in LABELS:
+            labels.setdefault(row.payload, {})[row.metric] = row
+    cells = []
+    for payload, found in labels.items():
+        size = quantity(next(iter(found.values())).bytes, "B")
+        cells.append((payload, size, *(_label(found.get(metric)) for metric in LABELS)))
+    return Grid(("payload", "pickled", *LABELS.values()), tuple(cells))
+
+
+def _label(row: Row | None) -> str:
+    return quantity(row.value, row.unit) if row else ""
+
+
+def _dependencies(dependencies: Sequence[Dependency]) -> str:
+    """status.md: the cost of each optional package, and where the import was timed."""
+    timed = dict.fromkeys(
+        f"{one.processor}, Python {one.python}, {one.date}" for one in dependencies
+    )
+    return f"{markdown(dependency_grid(dependencies))}\n\nWheel and import on {'; '.join(timed)}."
+
+
+def _provenance(rows: Sequence[Row]) -> str:
+    newest = max(rows, key=attrgetter("time"))
+    return (
+        f"Measured up to {newest.time[:10]} on {newest.processor}, {newest.cores} cores, "
+        f"{newest.memory_gb:g} GB, {newest.system}, Python {newest.python}, "
+        f"Metaflow {newest.release}."
+    )
+
+
+def fill_block(text: str, name: str, content: str, path: Path) -> str:
+    """`text` with `content` between the marker lines of block `name`.
+
+    Raises BenchError, which names `path`, unless both markers are there once and in order.
+    """
+    start, end = f"<!-- START {name} -->", f"<!-- END {name} -->"
+    lines = text.split("\n")
+    if lines.count(start) != 1 or lines.count(end) != 1 or lines.index(end) < lines.index(start):
+        raise BenchError(
+            f"{path} must have the line {start} once, and {end} below it: "
+            "put them where the generated block belongs"
+        )
+    first, last = lines.index(start), lines.index(end)
+    return "\n".join([*lines[: first + 1], content, *lines[last:]])

@@ -1,0 +1,146 @@
+"""Which processes run, in which order, and whether they fit into the time given.
+
+Rounds are outermost: what disturbs the machine for a minute then disturbs one round of many
+cases, and not all rounds of one. Within a round, a case runs all its arms forth and back, so
+that what drifts, drifts for all alike. When the first round has shown what everything costs,
+cases that can be finished go on, in the order of the list, and the others get what time is
+left: six rounds of some give verdicts (bench/statistics.py), three of all give none.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from bench.arms import Arm
+from bench.results import Row
+from bench.workloads import Case
+
+# A guess for the first process of all, until there is one to go by.
+PROCESS_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One process: a case measured by an arm, at a place in a round."""
+
+    round: int
+    position: int
+    case: Case
+    arm: Arm
+
+
+Done = frozenset[tuple[str, str, str, str, int, int]]
+
+
+def done_steps(rows: Collection[Row], session: str) -> Done:
+    """What a session has measured, as `is_done` asks for it."""
+    return frozenset(
+        (row.workload, row.payload, row.store, row.arm, row.round, row.position)
+        for row in rows
+        if row.session == session
+    )
+
+
+def is_done(step: Step, done: Done) -> bool:
+    """Rows of a process are added together, so one of them stands for all."""
+    case = step.case
+    place = (case.store, step.arm.name, step.round, step.position)
+    return (case.workloads[0], case.payloads[0], *place) in done
+
+
+def steps_of_round(case: Case, arms: Collection[Arm], number: int) -> tuple[Step, ...]:
+    """The arms that measure this case, forth and back."""
+    own = [arm for arm in arms if case.family in arm.families]
+    return tuple(Step(number, n, case, arm) for n, arm in enumerate((*own, *reversed(own))))
+
+
+class Schedule:
+    """The steps of a session that are not done, in order; learns what they take as they run."""
+
+    def __init__(
+        self,
+        cases: Collection[Case],
+        arms: Collection[Arm],
+        done: Done,
+        end: float,
+        on_short: Callable[[Case, int], None],
+    ) -> None:
+        """`end` is a time of time.monotonic; `on_short` is told which case is left with how
+        many rounds, for want of time."""
+        self.cases, self.arms, self.done = cases, arms, done
+        self.end, self.on_short = end, on_short
+        # Seconds of a process of each case, measured.
+        self.costs: dict[Case, float] = {}
+        self.pending = {
+            case: sum(len(self._missing(case, number)) for number in range(case.rounds))
+            for case in cases
+        }
+
+    def _missing(self, case: Case, number: int) -> list[Step]:
+        steps = steps_of_round(case, self.arms, number)
+        return [step for step in steps if not is_done(step, self.done)]
+
+    def _process_seconds(self, case: Case) -> float:
+        known = self.costs.values()
+        return self.costs.get(case, sum(known) / len(known) if known else PROCESS_SECONDS)
+
+    def _seconds(self, case: Case) -> float:
+        """What the pending steps of a case are expected to take."""
+        return self.pending[case] * self._process_seconds(case)
+
+    def seconds_left(self) -> float:
+        """What is expected of all pending steps; at most the time given."""
+        return max(0.0, min(sum(map(self._seconds, self.pending)), self.end - time.monotonic()))
+
+    def steps(self) -> Iterator[Step]:
+        """The steps to run; the time until the next one is asked for is what one took."""
+        left, short = list(self.cases), dict[Case, int]()
+        for number in range(max(case.rounds for case in self.cases)):
+            left = [case for case in left if case.rounds > number]
+            if number:
+                left = self._affordable(left, number, short)
+            for case in left:
+                if time.monotonic() < self.end:
+                    yield from self._round(case, number)
+                else:
+                    short.setdefault(case, number)
+        yield from self._fill(short)
+
+    def _fill(self, short: dict[Case, int]) -> Iterator[Step]:
+        """Rounds of cases that cannot be finished, as long as there is time for one more."""
+        going = True
+        while going:
+            going = False
+            for case, number in short.items():
+                missing = len(self._missing(case, number)) if number < case.rounds else 0
+                seconds = missing * self._process_seconds(case)
+                if missing and time.monotonic() + seconds < self.end:
+                    yield from self._round(case, number)
+                    short[case], going = number + 1, True
+        for case, number in short.items():
+            if self.pending[case]:
+                self.on_short(case, number)
+
+    def _round(self, case: Case, number: int) -> Iterator[Step]:
+        missing = self._missing(case, number)
+        begin = time.monotonic()
+        for step in missing:
+            self.pending[case] -= 1
+            yield step
+        if missing:
+            self.costs[case] = (time.monotonic() - begin) / len(missing)
+
+    def _affordable(
+        self, cases: Collection[Case], number: int, short: dict[Case, int]
+    ) -> list[Case]:
+        """The cases whose pending steps fit into the time left, first come, first served; the
+        others go to `short`, with the rounds they have."""
+        seconds, kept = self.end - time.monotonic(), []
+        for case in cases:
+            cost = self._seconds(case)
+            if cost <= seconds:
+                seconds -= cost
+                kept.append(case)
+            else:
+                short[case] = number
+        return kept

@@ -1,0 +1,199 @@
+"""Time saves and loads of payloads through the real task datastore, with this Metaflow.
+
+Each payload is saved in a fork of its own and loaded in another one, so that no memory of
+one is used by the next. A fork first saves and loads something small, so that imports and the
+file system are warm. How often it then repeats goes by time: the median of many where one
+takes microseconds, one where one takes a tenth of a second.
+
+With WITH=pickle in the environment this is the floor: pickle.dump (protocol 5) to a file on
+the same file system, and pickle.load.
+"""
+
+import gc
+import os
+import pickle
+import statistics
+import time
+import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import memory
+from payloads import PAYLOADS, Payload
+from work import Finding, finding, in_fork, run
+
+SECONDS = 0.1
+MOST = 200
+WARM_UP = {"warm": b"up"}
+
+
+class PickleFile:
+    """The floor: one file."""
+
+    def __init__(self, root: str, name: str) -> None:
+        self.file = Path(root, name)
+
+    def save(self, artifacts: dict[str, Any]) -> None:
+        with self.file.open("wb") as file:
+            pickle.dump(artifacts, file, protocol=5)
+
+    def finish(self) -> None:
+        pass
+
+    def open(self) -> None:
+        pass
+
+    def load(self) -> object:
+        with self.file.open("rb") as file:
+            return pickle.load(file)
+
+    def stored(self) -> int:
+        return self.file.stat().st_size
+
+    def delete(self) -> None:
+        self.file.unlink()
+
+
+class Task:
+    """The only task of a store of Metaflow, to save (before `finish`) or load (after `open`)."""
+
+    def __init__(self, root: str, name: str) -> None:
+        from stores import store
+
+        self.store = store(root, name)
+        self.new = self.store.flow.get_task_datastore("1", "start", "1", attempt=0, mode="w")
+
+    def save(self, artifacts: dict[str, Any]) -> None:
+        self.new.save_artifacts(iter(artifacts.items()), len_hint=len(artifacts))
+
+    def finish(self) -> None:
+        self.new.init_task()
+        self.new.done()
+
+    def open(self) -> None:
+        self.finished = self.store.flow.get_task_datastore("1", "start", "1")
+        self.names = [name for name, _ in self.finished.items()]
+
+    def load(self) -> object:
+        return dict(self.finished.load_artifacts(self.names))
+
+    def stored(self) -> int:
+        return int(self.store.stored())
+
+    def delete(self) -> None:
+        self.store.delete()
+
+
+NewTask = Callable[[str], Any]
+
+
+def make_artifacts(payload: Payload) -> dict[str, Any]:
+    made = payload.make()
+    return made if payload.many else {"payload": made}
+
+
+def pickled_size(artifacts: dict[str, Any]) -> int:
+    """Bytes that Metaflow hands to its store: every artifact pickled with protocol 4."""
+    return sum(len(pickle.dumps(artifact, protocol=4)) for artifact in artifacts.values())
+
+
+def enough(timings: list[float]) -> bool:
+    return len(timings) >= MOST or sum(timings) >= SECONDS
+
+
+def save_once(new_task: NewTask, artifacts: dict[str, Any]) -> tuple[float, Any]:
+    task = new_task(uuid.uuid4().hex)
+    begin = time.perf_counter()
+    task.save(artifacts)
+    return time.perf_counter() - begin, task
+
+
+def measure_save(name: str, artifacts: dict[str, Any], new_task: NewTask) -> list[Finding]:
+    size = pickled_size(artifacts)
+    save_once(new_task, WARM_UP)[1].delete()
+    memory.settle()
+    memory.reset_peak()
+    before = memory.resident()
+    seconds, task = save_once(new_task, artifacts)
+    findings = memory_finding("save", name, size, memory.peak(), before)
+    stored = task.stored()
+    task.delete()
+    timings = [seconds]
+    while not enough(timings):
+        seconds, task = save_once(new_task, artifacts)
+        task.delete()
+        timings.append(seconds)
+    findings.append(finding("save", name, "time", statistics.median(timings), bytes=size))
+    findings.append(finding("save", name, "stored", stored, unit="B", bytes=size))
+    return findings
+
+
+def measure_load(name: str, artifacts: dict[str, Any], new_task: NewTask) -> list[Finding]:
+    """Measure loads of what a fork of this process saved."""
+    warm, full = uuid.uuid4().hex, uuid.uuid4().hex
+    in_fork(partial(save_and_finish, new_task, {warm: WARM_UP, full: artifacts}))
+    size = pickled_size(artifacts)
+    warm_task, task = new_task(warm), new_task(full)
+    warm_task.open()
+    warm_task.load()
+    warm_task.delete()
+    task.open()
+    memory.settle()
+    memory.reset_peak()
+    begin = time.perf_counter()
+    loaded = task.load()
+    timings = [time.perf_counter() - begin]
+    peak = memory.peak()
+    memory.settle()
+    # What is left is the object: the peak is counted above that.
+    findings = memory_finding("load", name, size, peak, memory.resident())
+    while not enough(timings):
+        del loaded
+        begin = time.perf_counter()
+        loaded = task.load()
+        timings.append(time.perf_counter() - begin)
+    findings.append(finding("load", name, "time", statistics.median(timings), bytes=size))
+    task.delete()
+    return findings
+
+
+def save_and_finish(new_task: NewTask, tasks: dict[str, dict[str, Any]]) -> list[Finding]:
+    for place, artifacts in tasks.items():
+        task = new_task(place)
+        task.save(artifacts)
+        task.finish()
+    return []
+
+
+def memory_finding(
+    workload: str, name: str, size: int, peak: int | None, base: int | None
+) -> list[Finding]:
+    if peak is None or base is None:
+        return []
+    above = max(0, peak - base)
+    return [finding(workload, name, "peak_memory", above, unit="B", bytes=size)]
+
+
+def work(assignment: dict[str, Any]) -> list[Finding]:
+    kind: type[PickleFile] | type[Task] = PickleFile
+    if os.environ.get("WITH") != "pickle":
+        import stores  # noqa: F401  once, not in every fork
+
+        kind = Task
+    new_task = partial(kind, assignment["root"])
+    findings = []
+    for name in assignment["payloads"]:
+        artifacts = make_artifacts(PAYLOADS[name])
+        memory.settle()
+        gc.freeze()  # a collection in a fork would copy every page of what is shared
+        for workload, measure in (("save", measure_save), ("load", measure_load)):
+            if workload in assignment["workloads"]:
+                findings += in_fork(partial(measure, name, artifacts, new_task))
+        gc.unfreeze()
+    return findings
+
+
+if __name__ == "__main__":
+    run(work)

@@ -1,0 +1,287 @@
+"""What is timed: the cases, and how one process of an arm measures one.
+
+A case is what one process does: one or more workloads on payloads that share the process. A
+family is a group of cases that are chosen together.
+"""
+
+import json
+import subprocess
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench.arms import Arm
+from bench.environments import WORKERS, Environment, Packages, clean_environment, last_line
+from bench.errors import BenchError
+from bench.hyperfine import time_command
+from bench.results import NONE
+from bench.workers.payloads import PAYLOADS, REAL, STUDY, SWEEP, Payload
+
+FLOWS = Path(__file__).with_name("flows")
+# A verdict needs six rounds (bench/statistics.py).
+ROUNDS = 6
+
+TMPFS, DISK, S3, AZURE = "tmpfs", "disk", "s3", "azure"
+STORES = (TMPFS, DISK, S3, AZURE)
+SERVED = (S3, AZURE)
+# What the servers are asked to hold: one process for both, its start is most of the time.
+SERVED_PAYLOADS = tuple(
+    replace(PAYLOADS[name], batch="served") for name in ("embeddings", "model weights")
+)
+# The study's settings for `import metaflow`.
+WARM_UP, RUNS = 5, 30
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one process of an arm measures, and in how many rounds."""
+
+    family: str
+    workloads: tuple[str, ...]
+    payloads: tuple[str, ...]
+    store: str = NONE
+    packages: Packages = field(default_factory=Packages)
+    rounds: int = ROUNDS
+    # Part of the short run.
+    quick: bool = False
+    # Measured only if its payload or store is asked for.
+    optional: bool = False
+    # An environment in which nothing has written bytecode.
+    bytecode: bool = True
+
+    def __str__(self) -> str:
+        what = self.payloads[0] + (" ..." if len(self.payloads) > 1 else "")
+        where = "" if self.store == NONE else f", {self.store}"
+        return f"{' and '.join(self.workloads)} {what}{where}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a process found: the columns of a row that are its own."""
+
+    workload: str
+    payload: str
+    metric: str
+    bytes: int
+    unit: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and with what a process runs."""
+
+    environment: Environment
+    # An empty folder of its own.
+    scratch: Path
+    # Where stores go: a folder, or what the servers of s3 and azure call it.
+    store: str
+    settings: Mapping[str, str]
+
+
+def _packages(payloads: Collection[Payload]) -> Packages:
+    found = Packages()
+    for payload in payloads:
+        found += Packages(payload.requires, payload.data)
+    return found
+
+
+def _batches(payloads: Collection[Payload]) -> Iterator[list[Payload]]:
+    """Payloads that share a process, in order."""
+    batches: dict[str, list[Payload]] = {}
+    for payload in payloads:
+        batches.setdefault(payload.batch or payload.name, []).append(payload)
+    yield from batches.values()
+
+
+def _artifacts(
+    family: str, payloads: Collection[Payload], store: str, **more: Any
+) -> Iterator[Case]:
+    for batch in _batches(payloads):
+        extra = Packages()
+        if store == AZURE:
+            extra = Packages(("azure-identity", "azure-storage-blob"))
+        yield Case(
+            family,
+            ("save", "load"),
+            tuple(one.name for one in batch),
+            store,
+            _packages(batch) + extra,
+            rounds=min(one.rounds or ROUNDS for one in batch),
+            optional=more.get("optional", False) or any(one.optional for one in batch),
+            quick=more.get("quick", False),
+        )
+
+
+def all_cases() -> Iterator[Case]:
+    """Everything that can be measured; cheap and telling cases first."""
+    study = tuple(payload.name for payload in STUDY)
+    numpy = Packages(("numpy",))
+    yield from _artifacts("artifacts", STUDY, TMPFS, quick=True)
+    tools = Packages(("pytest", "pytest-benchmark"))
+    yield Case("pack", ("pack",), study, packages=numpy + tools, quick=True)
+    yield Case("import", ("import",), ("with bytecode",))
+    yield Case("flow", ("flow",), ("hello",))
+    yield Case("checkpoint", ("flow",), ("checkpoint",), packages=numpy)
+    yield from _artifacts("artifacts", REAL, TMPFS)
+    yield from _artifacts("sweep", SWEEP, TMPFS)
+    yield Case("hash", ("hash",), study, packages=numpy)
+    yield Case("parallel_map", ("parallel_map",), ("1 task", "8 tasks", "64 tasks"))
+    for store in SERVED:
+        yield from _artifacts("store", SERVED_PAYLOADS, store)
+    yield Case("import", ("import",), ("without bytecode",), bytecode=False)
+    yield Case("flow", ("flow",), ("foreach",))
+    yield from _artifacts("artifacts", (*STUDY, *REAL), DISK, optional=True)
+
+
+def select_cases(
+    workloads: Collection[str],
+    payloads: Collection[str],
+    stores: Collection[str],
+    *,
+    quick: bool,
+) -> tuple[Case, ...]:
+    """The cases that these names leave; all that are not optional by default.
+
+    A workload is named as in a row ("save") or by its family ("sweep"). Raises BenchError for
+    a name that nothing has, and for names that leave nothing.
+    """
+    cases = tuple(all_cases())
+    known = {name for case in cases for name in (case.family, *case.workloads)}
+    _check("workload", workloads, known)
+    _check("payload", payloads, {name for case in cases for name in case.payloads})
+    _check("store", stores, set(STORES))
+    chosen = []
+    for case in cases:
+        asked = case.store in stores or any(name in payloads for name in case.payloads)
+        if case.optional and not asked:
+            continue
+        if case.optional and case.store == DISK and DISK not in stores:
+            continue
+        if quick and not (case.quick or asked):
+            continue
+        if stores and case.store not in stores:
+            continue
+        narrowed = _narrow(case, workloads, payloads)
+        if narrowed is not None:
+            chosen.append(narrowed)
+    if not chosen:
+        raise BenchError("nothing is left to measure: name fewer of --workload, --payload, --store")
+    return tuple(chosen)
+
+
+def _check(what: str, names: Collection[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise BenchError(f"there is no {what} {name!r}: choose from {', '.join(sorted(known))}")
+
+
+def _narrow(case: Case, workloads: Collection[str], payloads: Collection[str]) -> Case | None:
+    kept = case.workloads
+    if workloads and case.family not in workloads:
+        kept = tuple(name for name in kept if name in workloads)
+    own = tuple(name for name in case.payloads if not payloads or name in payloads)
+    return replace(case, workloads=kept, payloads=own) if kept and own else None
+
+
+def label_cases(cases: Collection[Case]) -> Iterator[Case]:
+    """Cases that describe the payloads of `cases`, once in a session."""
+    names = {name for case in cases for name in case.payloads}
+    for batch in _batches([payload for name, payload in PAYLOADS.items() if name in names]):
+        packages = _packages(batch) + Packages(("lz4", "numpy"))
+        yield Case("payload", ("payload",), tuple(one.name for one in batch), packages=packages)
+
+
+def measure(case: Case, arm: Arm, place: Place) -> list[Finding]:
+    """Run the process that measures `case` for `arm`; raises BenchError if it fails."""
+    settings = dict(place.settings) | arm.settings
+    env = clean_environment(METAFLOW_HOME=str(place.scratch), TMPDIR=str(place.scratch), **settings)
+    found: list[Finding] = _MEASURES[case.workloads[0]](case, place, env)
+    return found
+
+
+Environ = dict[str, str]
+
+
+def _run_worker(worker: str) -> Callable[[Case, Place, Environ], list[Finding]]:
+    def run(case: Case, place: Place, env: Environ) -> list[Finding]:
+        assignment = {
+            "workloads": case.workloads,
+            "payloads": case.payloads,
+            "root": place.store,
+        }
+        command = [str(place.environment.python), str(WORKERS / worker), json.dumps(assignment)]
+        answer = json.loads(_run(command, place, env).splitlines()[-1])
+        _check_import(answer["metaflow"], place)
+        return [Finding(**one) for one in answer["findings"]]
+
+    return run
+
+
+def _run_pack(case: Case, place: Place, env: Environ) -> list[Finding]:
+    out = place.scratch / "benchmark.json"
+    (place.scratch / "pytest.ini").write_text("[pytest]\n")  # not the one of this project
+    command = [str(place.environment.python), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-c", str(place.scratch / "pytest.ini"), f"--benchmark-json={out}"]
+    command += ["--benchmark-warmup=off", "--benchmark-min-rounds=1", "--benchmark-max-time=0.1"]
+    assignment = json.dumps({"payloads": case.payloads})
+    _run([*command, str(WORKERS / "pack.py")], place, env | {"ASSIGNMENT": assignment})
+    findings = []
+    for one in json.loads(out.read_text())["benchmarks"]:
+        info, median = one["extra_info"], one["stats"]["median"]
+        _check_import(info["metaflow"], place)
+        name, size = info["name"], info["size"]
+        findings.append(Finding("pack", name, "time", size, "s", median))
+        findings.append(Finding("pack", name, "stored", size, "B", info["stored"]))
+    return findings
+
+
+def _run_import(case: Case, place: Place, env: Environ) -> list[Finding]:
+    (name,) = case.payloads
+    command = [str(place.environment.python), "-c", "import metaflow"]
+    warm_up, runs = WARM_UP, RUNS
+    if not case.bytecode:
+        # Four times as slow, and nothing is left behind that could be warm but the disk.
+        env, warm_up, runs = env | {"PYTHONDONTWRITEBYTECODE": "1"}, 1, 5
+    seconds = time_command(command, warm_up=warm_up, runs=runs, cwd=place.scratch, env=env)
+    return [Finding("import", name, "time", 0, "s", seconds)]
+
+
+def _run_flow(case: Case, place: Place, env: Environ) -> list[Finding]:
+    (name,) = case.payloads
+    store = place.scratch / "store"
+    command = [str(place.environment.python), str(FLOWS / f"{name}.py")]
+    command += ["--quiet", "--no-pylint", "run"]
+    env = env | {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(store)}
+    # A run that found the artifacts of another one would save nothing.
+    remove = ["rm", "-rf", str(store)]
+    warm_up, runs = (1, 3) if name == "hello" else (0, 1)
+    seconds = time_command(
+        command, warm_up=warm_up, runs=runs, cwd=place.scratch, env=env, prepare=remove
+    )
+    return [Finding("flow", name, "time", 0, "s", seconds)]
+
+
+def _run(command: list[str], place: Place, env: Environ) -> str:
+    done = subprocess.run(command, cwd=place.scratch, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise BenchError(last_line(done.stderr if done.stderr.strip() else done.stdout))
+    return done.stdout
+
+
+def _check_import(found: str | None, place: Place) -> None:
+    if found is not None and not Path(found).is_relative_to(place.environment.path):
+        raise BenchError(f"imported {found} instead of a Metaflow in {place.environment.path}")
+
+
+_MEASURES: dict[str, Callable[[Case, Place, Environ], list[Finding]]] = {
+    "save": _run_worker("artifacts.py"),
+    "load": _run_worker("artifacts.py"),
+    "payload": _run_worker("labels.py"),
+    "hash": _run_worker("hashes.py"),
+    "parallel_map": _run_worker("parallel.py"),
+    "pack": _run_pack,
+    "import": _run_import,
+    "flow": _run_flow,
+}

@@ -1,0 +1,261 @@
+"""The report: from the data alone, the same bytes from the same rows, only between markers."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from observations import observe
+
+from bench.dependencies import Dependency, dependency_grid, load_dependencies, write_dependencies
+from bench.errors import BenchError
+from bench.plots import COLOURS, INK, PLOTS, Transfer, crossing
+from bench.report import fill_block, write_report
+from bench.results import SWEEP, Row, append_rows
+from bench.study import load_study
+
+ROOT = Path(__file__).parents[1]
+DOOR = ROOT / "scripts" / "report.py"
+COST = Dependency(
+    package="lz4",
+    version="4.4.5",
+    date="2026-01-31",
+    processor="Processor @ 2.10GHz",
+    python="3.12.3",
+    import_seconds=0.0018,
+    wheel_bytes=1_368_674,
+    platforms="Linux x86-64, macOS arm64",
+    floor="3.9",
+    oldest="3.6: 3.1.10",
+)
+README = "# Title\r\n\n<!-- START results -->\nold\n<!-- END results -->\nby hand\n"
+STATUS = (
+    "<!-- START measurements -->\n<!-- END measurements -->\n"
+    "<!-- START dependencies -->\n<!-- END dependencies -->\n"
+)
+
+
+def all_rows() -> list[Row]:
+    """Something for every table and plot."""
+    ratios = {"patched": 1.0, "patched+lz4": 0.1}
+    rows = observe(ratios, workload="pack", store="-")
+    for workload in ("save", "load"):
+        rows += observe(ratios, workload=workload, store="tmpfs")
+        for payload, size in SWEEP.items():
+            cell = {"workload": workload, "payload": payload, "store": "tmpfs", "bytes": size}
+            rows += observe(ratios | {"floor": 0.01}, rounds=1, **cell)
+    rows += observe(ratios, workload="save", store="tmpfs", metric="stored", unit="B", seconds=8e6)
+    rows += observe(
+        {"patched": 1.0}, workload="import", payload="with bytecode", bytes=0, store="-"
+    )
+    label = {"workload": "payload", "metric": "entropy", "unit": "1", "value": 7.5}
+    rows.append(dataclasses.replace(rows[0], **label))
+    return rows
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """What the report needs of a checkout."""
+    root = tmp_path / "project"
+    (root / "patches").mkdir(parents=True)
+    (root / "patches" / "series.toml").touch()
+    (root / "README.md").write_bytes(README.encode())
+    (root / "status.md").write_bytes(STATUS.encode())
+    append_rows(root / "data" / "results.tsv", all_rows())
+    write_dependencies(root / "data" / "dependencies.tsv", [COST])
+    (root / "data" / "study.tsv").write_bytes((ROOT / "data" / "study.tsv").read_bytes())
+    return root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()
+    }
+
+
+def run_door(root: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, DOOR], cwd=root, capture_output=True, text=True, env=os.environ | env
+    )
+
+
+def test_the_same_rows_give_the_same_bytes(project: Path, tmp_path: Path) -> None:
+    before = contents(project)
+    done = run_door(project, PYTHONHASHSEED="1", TZ="Asia/Tokyo")
+    assert (done.returncode, done.stderr) == (0, "")
+    first = contents(project)
+    assert set(first) - set(before) == {f"data/plots/{name}" for name in PLOTS}
+    times = {name: (project / name).stat().st_mtime_ns for name in first}
+
+    settings = tmp_path / "matplotlibrc"
+    settings.write_text("lines.linewidth: 9\nsvg.fonttype: none\n")
+    done = run_door(project, PYTHONHASHSEED="2", MATPLOTLIBRC=str(settings), LC_ALL="C")
+    assert contents(project) == first
+    assert {name: (project / name).stat().st_mtime_ns for name in first} == times
+    assert "changed" not in done.stdout
+
+    # And from nothing but the data.
+    for name in PLOTS:
+        (project / "data" / "plots" / name).unlink()
+    for name in ("README.md", "status.md"):
+        (project / name).write_bytes(before[name])
+    write_report(project)
+    assert contents(project) == first
+
+
+def test_only_the_lines_between_markers_change(project: Path) -> None:
+    write_report(project)
+    readme = (project / "README.md").read_bytes().decode()
+    assert readme.startswith("# Title\r\n\n<!-- START results -->\nMeasured up to 2026-01-31 on ")
+    assert readme.endswith("<!-- END results -->\nby hand\n")
+    assert "old" not in readme
+
+
+def test_the_headline_shows_ours_beside_the_study(project: Path) -> None:
+    write_report(project)
+    readme = (project / "README.md").read_text()
+    [line] = [line for line in readme.splitlines() if line.startswith("| model weights")]
+    assert line.endswith("| 289 ms | 15.8 ms | 18.3x |")
+    assert "▲ 9." in line or "▲ 10." in line
+    assert "figures, from Azure Standard_D2s_v5, Ubuntu 24.04, Python 3.12." in readme
+    for name in PLOTS:
+        assert f"](data/plots/{name})" in readme
+
+
+def test_new_rows_change_the_report(project: Path) -> None:
+    write_report(project)
+    append_rows(
+        project / "data" / "results.tsv", observe({"new-arm": 0.5}, time="2026-02-01T00:00:00Z")
+    )
+    changed = write_report(project)
+    assert changed[Path("status.md")]
+    assert "new-arm" in (project / "status.md").read_text()
+
+
+def test_a_plot_without_rows_goes(project: Path) -> None:
+    write_report(project)
+    (project / "data" / "results.tsv").unlink()
+    append_rows(project / "data" / "results.tsv", observe({"patched": 1.0}, workload="import"))
+    write_report(project)
+    assert list((project / "data" / "plots").iterdir()) == []
+    assert "data/plots" not in (project / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "named"),
+    [
+        ("README.md", "# Title\n", "README.md must have the line <!-- START results --> once"),
+        ("status.md", STATUS + STATUS, "status.md must have the line <!-- START measurements -->"),
+        ("data/results.tsv", None, "run make bench"),
+        ("data/results.tsv", "a\tb\n", "is no result file"),
+        ("data/study.tsv", None, "study.tsv"),
+        ("data/study.tsv", "a\tb\n1\t2\n", "study.tsv"),
+        ("data/dependencies.tsv", None, "--dependencies"),
+        ("data/dependencies.tsv", "a\tb\n", "--dependencies"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_written(
+    project: Path, file: str, content: str | None, named: str
+) -> None:
+    if content is None:
+        (project / file).unlink()
+    else:
+        (project / file).write_text(content)
+    before = contents(project)
+    with pytest.raises(BenchError, match=named):
+        write_report(project)
+    assert contents(project) == before
+
+
+def test_a_failure_is_one_line(project: Path) -> None:
+    (project / "data" / "results.tsv").unlink()
+    done = run_door(project)
+    assert done.returncode == 1
+    assert done.stderr.startswith("report: no results at ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<!-- START x -->\n",
+        "<!-- END x -->\n<!-- START x -->\n",
+        "<!-- START x -->\n<!-- START x -->\n<!-- END x -->\n",
+        "see <!-- START x -->\n<!-- END x -->\n",
+    ],
+)
+def test_markers_must_be_lines_that_are_there_once_and_in_order(text: str) -> None:
+    with pytest.raises(BenchError, match=r"page\.md must have the line <!-- START x -->"):
+        fill_block(text, "x", "new", Path("page.md"))
+
+
+def test_the_documents_of_this_project_have_their_markers() -> None:
+    for name, path in (
+        ("results", "README.md"),
+        ("measurements", "status.md"),
+        ("dependencies", "status.md"),
+    ):
+        fill_block((ROOT / path).read_text(), name, "", Path(path))
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance as WCAG 2 defines it, of #rrggbb."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_colours_are_legible_on_light_and_on_dark(project: Path) -> None:
+    write_report(project)
+    drawn = {
+        colour
+        for name in PLOTS
+        for colour in re.findall(r"#[0-9a-f]{6}\b", (project / "data" / "plots" / name).read_text())
+    }
+    assert INK in drawn
+    for colour in {*drawn, *COLOURS}:
+        for page in ("#ffffff", "#0d1117"):
+            darker, lighter = sorted((luminance(colour), luminance(page)))
+            assert (lighter + 0.05) / (darker + 0.05) >= 3, (colour, page)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "bandwidth"),
+    [
+        (Transfer(0.01, 8e6), Transfer(0.21, 7e6), 5e6),  # quicker and larger
+        (Transfer(0.01, 7e6), Transfer(0.21, 8e6), None),  # better in both
+        (Transfer(0.01, 8e6), Transfer(0.02, 8e6 - 1000), None),  # as large
+    ],
+)
+def test_arms_cross_where_both_take_as_long(
+    one: Transfer, other: Transfer, bandwidth: float | None
+) -> None:
+    found = crossing(one, other)
+    assert found == (pytest.approx(bandwidth) if bandwidth else None)
+    if found:
+        assert one.until(found) == pytest.approx(other.until(found))
+        assert crossing(other, one) == pytest.approx(found)
+
+
+def test_dependency_costs_come_back_as_they_went_in(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "dependencies.tsv"
+    write_dependencies(path, [COST, dataclasses.replace(COST, package="isal")])
+    assert load_dependencies(path) == [COST, dataclasses.replace(COST, package="isal")]
+    [row, _] = dependency_grid(load_dependencies(path)).rows
+    assert row == (
+        *("lz4", "4.4.5", "Linux x86-64, macOS arm64", "3.9", "3.6: 3.1.10"),
+        *("1.37 MB", "1.80 ms"),
+    )
+
+
+def test_the_study_is_as_published() -> None:
+    study = load_study(ROOT / "data" / "study.tsv")
+    assert [figure.speed_up for figure in study.figures.values()] == [1.6, 7.0, 18.7, 18.3, 12.3]
+    for figure in study.figures.values():
+        assert figure.gzip_seconds / figure.lz4_seconds == pytest.approx(figure.speed_up, rel=0.025)
