@@ -1,5 +1,7 @@
 # The menu. `make help` lists the doors; each has --help: `make apply ARGS=--help`.
-UV := $(shell command -v uv || echo build/uv/uv)
+UV := $(shell command -v uv >/dev/null && echo uv || echo build/uv/uv)
+# What a target needs first: uv, where the machine has none.
+SETUP := $(filter build/uv/uv,$(UV))
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
@@ -8,37 +10,37 @@ RUN := $(UV) run --locked
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-bench: $(UV) ## apply the series, time stock against patched, print the table
+bench: $(SETUP) ## apply the series, time stock against patched, print the table
 	@$(RUN) scripts/benchmark.py $(ARGS)
 
-report: $(UV) ## rebuild the tables and plots from data/results.tsv
-	$(RUN) scripts/report.py $(ARGS)
+report: $(SETUP) ## rebuild the tables and plots from data/results.tsv
+	@$(RUN) scripts/report.py $(ARGS)
 
-compare: $(UV) ## compare two result files: make compare ARGS="main.tsv mine.tsv"
-	$(RUN) scripts/compare.py $(ARGS)
+compare: $(SETUP) ## compare two result files: make compare ARGS="main.tsv mine.tsv"
+	@$(RUN) scripts/compare.py $(ARGS)
 
-test: $(UV) ## run the test suite
+test: $(SETUP) ## run the test suite
 	@$(RUN) pytest $(ARGS)
 
-lint: $(UV) ## lint, format and type check of the tooling, schema of the CI workflow
+lint: $(SETUP) ## lint, format and type check of the tooling, schema of the CI workflow
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 	@$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-apply: $(UV) ## build the branches of the series on upstream at the pin
+apply: $(SETUP) ## build the branches of the series on upstream at the pin
 	@$(RUN) scripts/apply_patches.py $(ARGS)
 
-export: $(UV) ## write the commits of branches back to patches/
+export: $(SETUP) ## write the commits of branches back to patches/
 	@$(RUN) scripts/export_patches.py $(ARGS)
 
-rebase: $(UV) ## try the series on other releases: make rebase ARGS="--to 2.19.39"
+rebase: $(SETUP) ## try the series on other releases: make rebase ARGS="--to 2.19.39"
 	@$(RUN) scripts/rebase_patches.py $(ARGS)
 
-check: $(UV) ## hold the series to upstream's rules
+check: $(SETUP) ## hold the series to upstream's rules
 	@$(RUN) scripts/check_patches.py $(ARGS)
 
-wheel: $(UV) ## build the patched distribution into dist/
+wheel: $(SETUP) ## build the patched distribution into dist/
 	@$(RUN) scripts/build_wheel.py $(ARGS)
 
 build/uv/uv:

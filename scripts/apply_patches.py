@@ -8,7 +8,6 @@ from rich.table import Table
 
 import door
 from patchstack.apply import BranchState, Verdict, apply_series, check_applied
-from patchstack.export import finish_interrupted_swap
 from patchstack.series import load_series
 from patchstack.source import pinned_source
 
@@ -39,7 +38,7 @@ def apply(
     project = door.project()
     with project.exclusive():  # from reading the series on: an export may be changing it
         if not check:
-            finish_interrupted_swap(project)
+            door.finish_export(project)
         series = load_series(project)
         source = pinned_source(project, series.pin)
         compare = check_applied if check else apply_series
@@ -47,7 +46,7 @@ def apply(
     table = Table("branch", "commit", "state", box=None, pad_edge=False)
     for state in comparison.states:
         said = state.verdict.value if check else DONE[state.verdict]
-        table.add_row(state.branch, state.new[:12], said)
+        table.add_row(state.branch, "" if state.verdict is Verdict.STALE else state.new[:12], said)
     where = project.show(source.repo.path)
     door.out.print(f"metaflow {source.release} from the {source.kind.value} in {where}")
     door.out.print(table)

@@ -16,9 +16,10 @@ def build() -> None:
     `patches/series.toml`.
     """
     project = door.project()
-    series = load_series(project)
-    source = pinned_source(project, series.pin)
-    apply_series(project, series, source)
+    with project.exclusive():  # an export may be changing it
+        series = load_series(project)
+        source = pinned_source(project, series.pin)
+        apply_series(project, series, source)
     commit = branch_commit(series, source, None)
     local = f"perf.{series.integration.wheel}"
     with door.progress.status("building the wheel"):

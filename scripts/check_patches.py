@@ -29,8 +29,9 @@ def check(
     line a gate and a line a finding; exit code 1 if there is any finding.
     """
     project = door.project()
-    series = load_series(project)
-    source = pinned_source(project, series.pin)
+    with project.exclusive():  # an export may be changing it
+        series = load_series(project)
+        source = pinned_source(project, series.pin)
     upstream = clone_source(series.pin, upstream_git) if upstream_git else None
     failed = False
     for result in check_series(project, series, source, upstream):

@@ -14,14 +14,22 @@ from rich.console import Console
 
 from bench.errors import BenchError
 from patchstack.errors import PatchStackError
+from patchstack.export import finish_interrupted_swap
 from patchstack.project import Project
 
-out = Console(soft_wrap=True, highlight=False)
+# A pipe has no width that a table should be cut to.
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1000)
 progress = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def project() -> Project:
     return Project.find(Path.cwd())
+
+
+def finish_export(project: Project) -> None:
+    """Finish an export that was killed halfway, and say so."""
+    if finish_interrupted_swap(project):
+        progress.print("note: finished an export that was interrupted: see git diff patches/")
 
 
 def run(command: Callable[..., Any]) -> None:
@@ -34,12 +42,14 @@ def run(command: Callable[..., Any]) -> None:
     try:
         app()
     except (BenchError, PatchStackError) as error:
-        fail(name, " ".join(str(error).split()))
+        fail(name, " ".join(str(error).splitlines()))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             fail(name, f"no space left on {error.filename or 'the disk'}: free some and run again")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             fail(name, f"cannot write {error.filename}: {error.strerror}: check its permissions")
+        if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+            fail(name, f"{error.filename} is in the way: {error.strerror}: move it and run again")
         raise
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import door
-from patchstack.export import export_branches, finish_interrupted_swap
+from patchstack.export import export_branches
 from patchstack.series import load_series
 from patchstack.source import pinned_source
 
@@ -35,7 +35,7 @@ def export(
     """
     project = door.project()
     with project.exclusive():  # from reading the series on: another export may be changing it
-        finish_interrupted_swap(project)
+        door.finish_export(project)
         series = load_series(project)
         source = pinned_source(project, series.pin)
         done = export_branches(project, series, source, tuple(names or ()), new_to)

@@ -7,6 +7,7 @@ project is tested with. Works where Debian's python3 has neither pip nor venv.
 """
 
 import hashlib
+import http.client
 import io
 import platform
 import re
@@ -48,7 +49,7 @@ def main() -> None:
     try:
         with urllib.request.urlopen(url, timeout=60) as reply:
             wheel = reply.read()
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         sys.exit(
             f"fetch_uv: {error}; check the network and certificates (package ca-certificates), "
             "or install uv and put it on PATH"

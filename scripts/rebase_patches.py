@@ -56,7 +56,7 @@ def rebase(
             door.progress.print(
                 f"the pin is now {pin.release} ({pin.commit[:12]}): review with git diff"
             )
-    if not all(report.movable for report in reports):
+    if not all(report.settled for report in reports):
         raise typer.Exit(1)
 
 
@@ -71,6 +71,7 @@ def _plain(report: ReleaseReport) -> dict[str, object]:
                 "patch": one.patch,
                 "outcome": one.outcome.value,
                 "rejects": [vars(reject) for reject in one.rejects],
+                "not tried": list(one.left_out),
             }
             for one in report.verdicts
         ],
@@ -78,12 +79,16 @@ def _plain(report: ReleaseReport) -> dict[str, object]:
 
 
 def _table(reports: list[ReleaseReport]) -> Table:
-    table = Table("release", "topic", "patch", "verdict", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("release", "topic", "patch", "verdict"):
+        table.add_column(title, overflow="fold")
     for report in reports:
         for one in report.verdicts:
             table.add_row(report.release, one.topic, one.patch, one.outcome.value)
             for reject in one.rejects:
                 table.add_row("", "", "", f"  {reject}")
+            for path in one.left_out:
+                table.add_row("", "", "", f"  {path}: not in the sdist, not tried")
         if not report.verdicts:
             table.add_row(report.release, "", "", report.problem or "the series has no patches")
     return table

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sandbox import FOLDER, Sandbox, clean_environment, make_project, make_upstream
+from sandbox import FOLDER, ROOT, Sandbox, clean_environment, make_project, make_upstream
+
+from patchstack.project import Project
+from patchstack.series import load_series
+from patchstack.source import sdist_path
 
 MakeSandbox = Callable[..., Sandbox]
 
@@ -72,3 +76,15 @@ def submodule(make_sandbox: MakeSandbox) -> Sandbox:
 @pytest.fixture
 def sdist(make_sandbox: MakeSandbox) -> Sandbox:
     return make_sandbox("sdist")
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A checkout of this project without its submodule, with the series of this one."""
+    ours, project = Project(ROOT), Project(tmp_path_factory.mktemp("release") / "project")
+    shutil.copytree(ours.patches, project.patches, ignore=shutil.ignore_patterns(".staged"))
+    archive = sdist_path(ours, load_series(ours).pin.release)
+    if archive.is_file():
+        sdist_path(project, load_series(ours).pin.release).parent.mkdir(parents=True)
+        shutil.copy(archive, sdist_path(project, load_series(ours).pin.release))
+    return project

@@ -469,3 +469,78 @@ def test_exports_at_the_same_time_do_not_undo_each_other(submodule) -> None:
     assert [process.wait() for process in both] == [0, 0]
     assert submodule.subjects("core")[-1] == "More core"
     assert submodule.subjects("lone")[-1] == "More lone"
+
+
+@pytest.mark.parametrize("branch", ["perf/core", "perf/series"])
+def test_a_topic_that_changed_on_both_sides_is_refused(sandbox, branch) -> None:
+    """Patches that came by `git pull` after the branches were made are not written over."""
+    file = next((sandbox.project.patches / "core").glob("0002-*"))
+    pulled = file.read_bytes().replace(b"value + 9.0", b"value + 9.25")
+    sandbox.switch(branch)
+    sandbox.commit("Mine", MINE)
+    sandbox.leave()
+    ours = file.read_bytes()
+    file.write_bytes(pulled)
+    before = sandbox.state()
+    for door in ("apply_patches", "export_patches"):
+        line = sandbox.refused(door, *(["--new-to", "lone"] if door == "export_patches" else []))
+        assert f"patches/core and branch {branch} have both changed" in line
+        assert sandbox.state() == before
+    file.write_bytes(ours)  # put aside, as the line says
+    sandbox.opens("export_patches", "--new-to", "lone")
+    sandbox.opens("apply_patches")
+
+
+def test_exporting_again_without_applying_in_between(sandbox) -> None:
+    sandbox.switch("perf/core")
+    for name in ("one", "two"):
+        sandbox.commit(name, {f"metaflow/{name}.py": "1\n"})
+        sandbox.opens("export_patches")
+    sandbox.git("commit", "--quiet", "--amend", "--message", "three")
+    sandbox.opens("export_patches")
+    assert sandbox.subjects("core")[-2:] == ["one", "three"]
+    # Back to where apply put it: the patches are ahead, and apply brings the branch there.
+    sandbox.git("reset", "--quiet", "--hard", "HEAD~2")
+    sandbox.leave()
+    sandbox.opens("apply_patches")
+    assert sandbox.log("perf/core")[-1] == "three"
+
+
+@pytest.mark.parametrize("subject", ["日本語の変更", "!!!", "."])
+def test_a_subject_that_no_file_name_can_say(sandbox, subject) -> None:
+    sandbox.switch("perf/lone")
+    sandbox.commit(subject, MINE)
+    sandbox.opens("export_patches")
+    assert sandbox.subjects("lone")[-1] == subject
+    sandbox.opens("apply_patches")
+    assert "already holds every commit" in sandbox.opens("export_patches")
+
+
+def test_a_commit_without_a_message_is_refused(submodule) -> None:
+    submodule.switch("perf/lone")
+    submodule.commit("", MINE, "--allow-empty-message")
+    assert "a commit has no message" in submodule.refused("export_patches")
+
+
+def test_a_branch_on_a_later_upstream_is_refused(submodule) -> None:
+    submodule.switch("perf/lone")
+    submodule.git("rebase", "--quiet", "1.1")
+    before = submodule.state()
+    assert "holds commits of upstream after 1.0" in submodule.refused("export_patches")
+    assert submodule.state() == before
+
+
+def test_commits_on_no_branch_are_not_missed_in_silence(sandbox) -> None:
+    sandbox.leave()
+    commit = sandbox.commit("Mine", MINE)
+    assert f"1 commits on no branch, up to {commit[:12]}" in sandbox.refused("export_patches")
+
+
+def test_a_new_commit_of_an_only_topic_is_its(submodule) -> None:
+    submodule.remove_topic("fast")
+    submodule.remove_topic("lone")
+    submodule.apply()
+    submodule.switch("perf/series")
+    submodule.commit("Mine", MINE)
+    submodule.opens("export_patches")
+    assert submodule.subjects("core")[-1] == "Mine"

@@ -353,7 +353,7 @@ def test_no_network(make_sandbox: Callable[..., Sandbox]) -> None:
             assert "initialise the submodule" in line
             assert [file.name for file in sandbox.project.build.rglob("*")] == ["lock"]
     assert sandbox.patches() == patches
-    # The other way out, which the README names for machines without any network.
+    # The other way out, for machines without any network: the archive, brought by hand.
     archive.parent.mkdir()
     archive.write_bytes(data)
     sandbox.opens("apply_patches")
@@ -400,7 +400,7 @@ def test_damaged_upstream(sdist: Sandbox, damage: Callable[[Path], None]) -> Non
     expected = sdist.refs()
     damage(sdist.tree)
     line = sdist.refused("apply_patches")
-    assert f"build/upstream/{RELEASE} is damaged: delete it" in line
+    assert f"build/upstream/{RELEASE} is damaged: move it away" in line
     shutil.rmtree(sdist.tree)
     sdist.opens("apply_patches")
     assert sdist.refs() == expected

@@ -5,7 +5,6 @@ of both sources, a clone of upstream named by the environment variable UPSTREAM_
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ from sandbox import FORMAT_PATCH, NOT_IN_SDIST, ROOT, git, topic_table
 
 from patchstack.project import Project
 from patchstack.series import Series, load_series
-from patchstack.source import sdist_path
 
 # As it is before the sandboxes' own settings: the machine's way to the package index.
 MACHINE = dict(os.environ)
@@ -35,18 +33,6 @@ def apply(project: Project) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A checkout of this project without its submodule, with the series of this one."""
-    ours, project = Project(ROOT), Project(tmp_path / "project")
-    shutil.copytree(ours.patches, project.patches, ignore=shutil.ignore_patterns(".staged"))
-    archive = sdist_path(ours, load_series(ours).pin.release)
-    if archive.is_file():
-        sdist_path(project, load_series(ours).pin.release).parent.mkdir(parents=True)
-        shutil.copy(archive, sdist_path(project, load_series(ours).pin.release))
-    return project
-
-
 def applied_from_sdist(project: Project) -> tuple[Series, Path]:
     """Apply; a series that has no topic yet gets one for the occasion."""
     assert "from the sdist" in apply(project)
@@ -64,8 +50,8 @@ def applied_from_sdist(project: Project) -> tuple[Series, Path]:
     return load_series(project), tree
 
 
-def test_the_series_applies_to_the_sdist(project: Project) -> None:
-    series, tree = applied_from_sdist(project)
+def test_the_series_applies_to_the_sdist(release: Project) -> None:
+    series, tree = applied_from_sdist(release)
     branches = git(tree, "for-each-ref", "--format=%(refname:short)", "refs/heads").splitlines()
     wanted = {series.integration.branch, *(topic.branch for topic in series.topics)}
     assert set(branches) == wanted
@@ -74,23 +60,23 @@ def test_the_series_applies_to_the_sdist(project: Project) -> None:
     )
     patches = [patch for own in series.patches.values() for patch in own]
     assert len(subjects.splitlines()) == len(patches) > 0
-    assert apply(project).count("up to date") == len(wanted)
+    assert apply(release).count("up to date") == len(wanted)
 
 
-def test_patched_files_are_the_same_from_the_sdist_and_from_upstream(project: Project) -> None:
+def test_patched_files_are_the_same_from_the_sdist_and_from_upstream(release: Project) -> None:
     clone = MACHINE.get("UPSTREAM_GIT")
     if not clone:
         pytest.skip("no upstream clone at hand: name one with UPSTREAM_GIT")
-    series, tree = applied_from_sdist(project)
+    series, tree = applied_from_sdist(release)
     branch = series.integration.branch
     sdist = blobs(tree, branch)
 
-    git(project.root, "clone", "--quiet", "--shared", "--no-checkout", clone, "metaflow")
-    git(project.submodule, "checkout", "--quiet", "--detach", series.pin.commit)
-    assert "from the submodule" in apply(project)
-    upstream = blobs(project.submodule, branch)
+    git(release.root, "clone", "--quiet", "--shared", "--no-checkout", clone, "metaflow")
+    git(release.submodule, "checkout", "--quiet", "--detach", series.pin.commit)
+    assert "from the submodule" in apply(release)
+    upstream = blobs(release.submodule, branch)
 
-    changed = git(project.submodule, "diff", "--name-only", series.pin.commit, branch).splitlines()
+    changed = git(release.submodule, "diff", "--name-only", series.pin.commit, branch).splitlines()
     left_out = {path for path in changed if path not in sdist and path.startswith(NOT_IN_SDIST)}
     compared = [path for path in changed if path not in left_out]
     assert compared

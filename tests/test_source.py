@@ -199,3 +199,12 @@ def test_a_repository_of_another_user(sandbox: Sandbox) -> None:
     for path in (sandbox.tree, sandbox.tree / ".git", sandbox.git_folder):
         os.chown(path, 65534, 65534)
     assert "belongs to another user" in sandbox.refused("apply_patches")
+
+
+def test_a_repository_made_of_another_archive_is_not_trusted(sdist: Sandbox) -> None:
+    sha256 = sdist.series().pin.sdist_sha256
+    sdist.edit_series((sha256, "0" * 64))
+    shutil.rmtree(sdist.root / "build" / "sdist")
+    line = sdist.refused("apply_patches")
+    assert f"was made of an sdist with sha256 {sha256}" in line
+    assert "move it away, with any branches of yours" in line

@@ -10,6 +10,7 @@ every one of them.
 
 import hashlib
 import shlex
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -17,13 +18,15 @@ from pathlib import Path
 from patchstack.errors import UnsavedWorkError
 from patchstack.git import Repo, scratch
 from patchstack.project import Project
-from patchstack.series import Series
+from patchstack.series import Series, Topic
 from patchstack.source import Source
 from patchstack.stack import Builder, format_patches
 
 RECORD = "refs/patchstack/tip/"
 START = "refs/patchstack/start/"
 DIGEST = "refs/patchstack/series"
+# Of every topic, the patches that its branch was last in step with, by apply or by export.
+IN_STEP = "refs/patchstack/in-step"
 NONE = "0" * 40
 
 
@@ -67,6 +70,8 @@ class Refs:
     records: dict[str, str]
     starts: dict[str, str]
     digest: str
+    # Topic -> hash of its patches.
+    in_step: dict[str, str]
 
     @classmethod
     def read(cls, repo: Repo) -> "Refs":
@@ -78,8 +83,19 @@ class Refs:
             for prefix, group in (("refs/heads/", heads), (RECORD, records), (START, starts)):
                 if name.startswith(prefix):
                     group[name.removeprefix(prefix)] = sha
-        done = repo.run("cat-file", "blob", DIGEST)
-        return cls(heads, records, starts, done.stdout.decode().strip())
+        digest, in_step = (
+            repo.run("cat-file", "blob", name).stdout.decode() for name in (DIGEST, IN_STEP)
+        )
+        pairs = [line.split(" ") for line in in_step.splitlines()]
+        return cls(heads, records, starts, digest.strip(), dict(pairs))
+
+    def out_of_step(self, series: Series) -> list[str]:
+        """Topics whose patches have changed since their branches were made or exported."""
+        return [
+            topic.name
+            for topic in series.topics
+            if self.in_step.get(topic.name, "") not in ("", _hash(series, topic))
+        ]
 
 
 def check_applied(project: Project, series: Series, source: Source) -> Comparison:
@@ -99,10 +115,12 @@ def apply_series(project: Project, series: Series, source: Source) -> Comparison
         comparison, refs, lost = _compare(project, series, source, keep_objects=True)
         for state in comparison.states:
             if state.branch in lost:
+                refuse_both_changed(series, refs, state.branch)
                 raise _unsaved(project, source.repo, state, lost[state.branch])
             if state.verdict is not Verdict.UP_TO_DATE:
                 _refuse_checked_out(project, source.repo, state)
         _move(source.repo, refs, comparison, _digest(series, source))
+        set_in_step(source.repo, series, series.patches)
         return comparison
 
 
@@ -122,10 +140,39 @@ def _digest(series: Series, source: Source) -> str:
     """What the branches are a function of."""
     parts = [source.base, source.kind.value, series.integration.branch]
     for topic in series.topics:
-        parts += [topic.name, topic.branch, *topic.depends_on]
-        for patch in series.patches[topic.name]:
-            parts += [patch.name, hashlib.sha256(patch.data).hexdigest()]
+        parts += [topic.name, topic.branch, *topic.depends_on, _hash(series, topic)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _hash(series: Series, topic: Topic) -> str:
+    """What the patches of a topic are, by name and content."""
+    parts = [
+        part
+        for patch in series.patches[topic.name]
+        for part in (patch.name, hashlib.sha256(patch.data).hexdigest())
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def set_in_step(repo: Repo, series: Series, names: Collection[str]) -> None:
+    """Record that the branches of these topics hold what their patches hold."""
+    known = Refs.read(repo).in_step
+    hashes = {topic.name: _hash(series, topic) for topic in series.topics if topic.name in names}
+    if known | hashes != known:
+        lines = "".join(f"{name} {one}\n" for name, one in (known | hashes).items())
+        blob = repo.git("hash-object", "-w", "--stdin", input=lines.encode()).decode().strip()
+        repo.update_refs([f"update {IN_STEP} {blob}"])
+
+
+def refuse_both_changed(series: Series, refs: Refs, branch: str) -> None:
+    """Neither apply nor export may go over a topic that was changed on both sides."""
+    for name in refs.out_of_step(series):
+        if branch in (series.topic(name).branch, series.integration.branch):
+            raise UnsavedWorkError(
+                f"patches/{name} and branch {branch} have both changed since they were in step: "
+                f"put the patches aside with `git stash push -- patches/{name}`, export the "
+                "branch and apply, then `git stash pop` and settle the difference with git"
+            )
 
 
 def _compare(
@@ -134,7 +181,10 @@ def _compare(
     """States of all branches, the refs they were read from, and unsaved commits by branch."""
     refs = Refs.read(source.repo)
     branches = [series.integration.branch, *(topic.branch for topic in series.topics)]
-    at_rest = all(refs.heads.get(name) == refs.records.get(name, NONE) for name in branches)
+    at_rest = all(
+        refs.heads.get(name) == refs.records.get(name, NONE) and name in refs.starts
+        for name in branches
+    )
     stale = _stale(refs, branches)
     if at_rest and refs.digest == _digest(series, source):
         states = [
@@ -262,7 +312,7 @@ def _refuse_uncommitted(project: Project, repo: Repo) -> None:
         files = uncommitted(path)
         if files:
             names = ", ".join(line[3:] for line in files[:5]) + (" ..." if len(files) > 5 else "")
-            where = project.show(path)
+            where = shlex.quote(project.show(path))
             raise UnsavedWorkError(
                 f"{where} has uncommitted changes ({names}): commit them to a topic's branch and "
                 f"export them, or put them aside with `git -C {where} stash --include-untracked`"
@@ -272,7 +322,7 @@ def _refuse_uncommitted(project: Project, repo: Repo) -> None:
 def _refuse_checked_out(project: Project, repo: Repo, state: BranchState) -> None:
     for path, branch in worktrees(repo).items():
         if branch == state.branch and state.old is not None:
-            where = project.show(path)
+            where = shlex.quote(project.show(path))
             raise UnsavedWorkError(
                 f"branch {state.branch} has to move and is checked out in {where}: run "
                 f"`git -C {where} switch --detach` and apply again"

@@ -8,13 +8,22 @@ the old series or one that the next run finishes.
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patchstack.apply import Refs, history, refuse_unfinished_rebase, uncommitted, worktrees
+from patchstack.apply import (
+    Refs,
+    history,
+    refuse_both_changed,
+    refuse_unfinished_rebase,
+    set_in_step,
+    uncommitted,
+    worktrees,
+)
 from patchstack.errors import ExportError, UnsavedWorkError
 from patchstack.git import Repo, scratch
 from patchstack.held import HeldPatches, hold
@@ -24,6 +33,8 @@ from patchstack.series import Pin, Series, Topic, rewritten_series
 from patchstack.source import Source
 from patchstack.stack import Builder, format_patches
 
+# Commits of HEAD that no ref holds; `--all` would count HEAD itself.
+HEAD_ONLY = ("rev-list", "HEAD", "--not", "--branches", "--tags", "--remotes")
 # Where `git am` and `git apply` take the message for ended and the diff for begun.
 _DIFF_BEGINS = re.compile(r"^(?:diff -|Index: |---(?:\s*$| \S)|@@ -).*", re.MULTILINE)
 
@@ -54,6 +65,8 @@ def export_branches(
         refs = Refs.read(source.repo)
         branches = _chosen(series, refs, names)
         _refuse_uncommitted(project, source.repo, branches if names else None)
+        if not names:
+            _refuse_detached(project, source)
         with scratch(project, source.repo, keep_objects=True) as repo:
             held = hold(series, source)
             starts: dict[str, str] = {}
@@ -61,13 +74,15 @@ def export_branches(
             for branch in branches:
                 if branch == series.integration.branch:
                     starts[branch] = source.base
+                    _refuse_upstreams(source, branch, source.base, refs.heads[branch])
                     found[branch] = _by_topic(repo, series, source, refs.heads[branch], new_to)
                 else:
                     topic = _owner(series, branch)
                     starts[branch] = _start(repo, series, source, refs, topic)
+                    _refuse_upstreams(source, branch, starts[branch], refs.heads[branch])
                     own = _commits(repo, branch, starts[branch], refs.heads[branch])
                     found[branch] = {topic.name: own}
-            edited = replace(series, patches=series.patches | _merged(found, held))
+            edited = replace(series, patches=series.patches | _merged(series, refs, found, held))
             builder = Builder(repo, source, edited)
             canonical = {
                 topic.name: builder.canonical(topic, held[topic.name]) for topic in series.topics
@@ -81,6 +96,8 @@ def export_branches(
                     )
                 _check_lossless(ours, branch, starts[branch], refs.heads[branch])
         written, deleted = swap_series(project, series, series.topics, canonical, series.pin)
+        read = {name for topics in found.values() for name in topics}
+        set_in_step(source.repo, replace(series, patches=canonical), read)
         return Export(branches, written, deleted)
 
 
@@ -118,6 +135,18 @@ def _refuse_uncommitted(project: Project, repo: Repo, branches: tuple[str, ...] 
             )
 
 
+def _refuse_detached(project: Project, source: Source) -> None:
+    """Commits made where no branch is checked out would be missed in silence."""
+    for path, branch in worktrees(source.repo).items():
+        commits = Repo(path).lines(*HEAD_ONLY, source.base)
+        if branch is None and commits:
+            raise UnsavedWorkError(
+                f"{project.show(path)} has {len(commits)} commits on no branch, up to "
+                f"{commits[0][:12]}: cherry-pick them onto a topic's branch, or switch away from "
+                "them, and export again"
+            )
+
+
 def _start(repo: Repo, series: Series, source: Source, refs: Refs, topic: Topic) -> str:
     """The commit below the topic's own ones: the tip of what it depends on.
 
@@ -137,6 +166,20 @@ def _start(repo: Repo, series: Series, source: Source, refs: Refs, topic: Topic)
         f"branch {topic.branch} does not stand on {needed} as applied: rebase it onto "
         f"{candidates[-1] or 'that branch'}"
     )
+
+
+def _refuse_upstreams(source: Source, branch: str, start: str, tip: str) -> None:
+    """A branch that was rebased onto a later upstream holds commits of nobody's topic."""
+    names = source.repo.lines(
+        "for-each-ref", "--format=%(refname)", "refs/remotes/origin", "refs/tags"
+    )
+    upstream = [name for name in names if re.match(r"refs/(?:remotes/origin/|tags/\d)", name)]
+    own = source.repo.lines("rev-list", f"{start}..{tip}", "--not", *upstream)
+    if len(own) < len(source.repo.commits(start, tip)):
+        raise ExportError(
+            f"{branch} holds commits of upstream after {source.release}: rebase it onto the pin "
+            f"({source.base[:12]}), or move the pin with scripts/rebase_patches.py --write"
+        )
 
 
 def _commits(repo: Repo, branch: str, start: str, tip: str) -> tuple[Patch, ...]:
@@ -160,6 +203,8 @@ def _commits(repo: Repo, branch: str, start: str, tip: str) -> tuple[Patch, ...]
             "of patches/series.toml if that is meant"
         )
     for patch in patches:
+        if not patch.subject:
+            raise ExportError(f"{branch}: a commit has no message: give it one")
         if b"\ndiff --git " not in patch.data:
             raise ExportError(f"{branch}: commit '{patch.subject}' is empty: drop it")
         # Here `git am` finds the blob and is content; on another machine there is none.
@@ -193,6 +238,8 @@ def _by_topic(
         if owners[index] is None:
             before = next((name for name in reversed(owners[:index]) if name), None)
             after = next((name for name in owners[index + 1 :] if name), None)
+            if len(series.topics) == 1:
+                before = after = series.topics[0].name
             if new_to is None and (before != after or before is None):
                 raise ExportError(
                     f"commit '{patch.subject}' is new and could belong to more than one topic: "
@@ -221,7 +268,10 @@ def _by_topic(
 
 
 def _merged(
-    found: Mapping[str, Mapping[str, tuple[Patch, ...]]], held: Mapping[str, HeldPatches]
+    series: Series,
+    refs: Refs,
+    found: Mapping[str, Mapping[str, tuple[Patch, ...]]],
+    held: Mapping[str, HeldPatches],
 ) -> dict[str, tuple[Patch, ...]]:
     """The patches of every topic that some branch has changed.
 
@@ -235,6 +285,8 @@ def _merged(
             changes = [patch.change for patch in patches]
             if changes == list(held[name].changes):
                 continue
+            if name in refs.out_of_step(series):
+                refuse_both_changed(series, refs, branch)
             other, theirs = said.setdefault(name, (branch, changes))
             if theirs != changes:
                 raise ExportError(
@@ -318,14 +370,17 @@ def _stage(project: Project, write: dict[Path, bytes], delete: set[Path]) -> Non
     }
     project.staged.mkdir(exist_ok=True)
     unfinished = project.staged_plan.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(plan))
+    with unfinished.open("w") as out:
+        json.dump(plan, out)
+        out.flush()
+        os.fsync(out.fileno())  # an empty plan after a power loss would be no plan
     unfinished.replace(project.staged_plan)  # from here on the export will happen
 
 
-def finish_interrupted_swap(project: Project) -> None:
-    """Carry out what stands under patches/.staged/, from wherever it was left."""
-    staged = project.staged
-    if project.staged_plan.is_file():
+def finish_interrupted_swap(project: Project) -> bool:
+    """Carry out what stands under patches/.staged/, from wherever it was left; was there any?"""
+    staged, planned = project.staged, project.staged_plan.is_file()
+    if planned:
         plan = json.loads(project.staged_plan.read_text())
         for name in plan["write"]:
             if (staged / name).exists():
@@ -335,3 +390,4 @@ def finish_interrupted_swap(project: Project) -> None:
             (project.patches / name).unlink(missing_ok=True)
         project.staged_plan.unlink()
     shutil.rmtree(staged, ignore_errors=True)
+    return planned

@@ -88,7 +88,8 @@ class Repo:
             lines = done.stderr.decode(errors="replace").strip().splitlines()
             telling = [line for line in lines if line.startswith(("fatal:", "error:"))]
             said = (telling or lines or [f"exit code {done.returncode}"])[-1]
-            raise CommandError(f"git {args[0]} in {self.path}: {said}")
+            command = next(arg for arg in args if not arg.startswith("-") and "=" not in arg)
+            raise CommandError(f"git {command} in {self.path}: {said}")
         return done.stdout
 
     def text(self, *args: str) -> str:
@@ -110,7 +111,13 @@ class Repo:
         if updates:
             script = "\n".join(["start", *updates, "prepare", "commit", ""])
             hooks = ("-c", "core.hooksPath=/dev/null", "-c", "core.filesRefLockTimeout=5000")
-            self.git(*hooks, "update-ref", "--stdin", input=script.encode(), detached=True)
+            try:
+                self.git(*hooks, "update-ref", "--stdin", input=script.encode(), detached=True)
+            except CommandError as error:
+                raise CommandError(
+                    f"{error}: nothing moved; another git may be at work there, or a branch stand "
+                    "below or above that name, which git cannot hold: rename one and run again"
+                ) from None
 
     def commits(self, start: str, tip: str) -> list[str]:
         """Ids of the commits after `start` up to `tip`, oldest first."""

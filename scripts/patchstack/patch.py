@@ -33,7 +33,7 @@ class Patch:
             self.data.decode(errors="surrogateescape"), policy=email.policy.compat32
         )
         folded = str(message["Subject"] or "")
-        return re.sub(r"\s*\n\s*", " ", folded).removeprefix("[PATCH] ").strip()
+        return re.sub(r"\s*\n\s*", " ", folded).removeprefix("[PATCH]").strip()
 
     @cached_property
     def change(self) -> bytes:

@@ -17,7 +17,7 @@ from patchstack.git import Repo, scratch
 from patchstack.held import HeldPatches, hold
 from patchstack.patch import Patch
 from patchstack.project import Project
-from patchstack.series import Pin, Series, Topic
+from patchstack.series import RELEASE, Pin, Series, Topic
 from patchstack.source import (
     Kind,
     Source,
@@ -51,8 +51,8 @@ class Outcome(str, Enum):
     LEFT_OUT = "not in the sdist"
 
 
-# What does not keep the pin from moving.
-MOVABLE = (Outcome.CLEAN, Outcome.OFFSET, Outcome.LANDED, Outcome.LEFT_OUT)
+# What needs no decision by hand.
+SETTLED = (Outcome.CLEAN, Outcome.OFFSET, Outcome.LANDED, Outcome.LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ class PatchVerdict:
     patch: str
     outcome: Outcome
     rejects: tuple[Reject, ...] = ()
+    # Paths that it changes and the sdist does not have: they were not tried.
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,16 @@ class ReleaseReport:
     problem: str = ""
 
     @property
-    def movable(self) -> bool:
-        """Whether the pin may move there: nothing needs a decision by hand."""
-        return not self.problem and all(one.outcome in MOVABLE for one in self.verdicts)
+    def settled(self) -> bool:
+        """Whether nothing that was tried needs a decision by hand."""
+        return not self.problem and all(one.outcome in SETTLED for one in self.verdicts)
 
 
 def try_release(project: Project, series: Series, pinned: Source, release: str) -> ReleaseReport:
     """Try the series on a release; changes nothing but what build/ holds."""
     with project.exclusive():
+        if not re.fullmatch(RELEASE, release):
+            return ReleaseReport(release, None, (), "no release: give a number like 2.19.39")
         try:
             source = release_source(project, release)
         except SourceError as error:
@@ -93,7 +97,9 @@ def try_release(project: Project, series: Series, pinned: Source, release: str) 
             repo.git("checkout", "--quiet", "--detach", source.base)
             for topic in series.topics:
                 for patch in series.patches[topic.name]:
-                    verdicts.append(_try(repo, pinned, topic, patch, held[topic.name]))
+                    one = _try(repo, pinned, topic, patch, held[topic.name])
+                    missing = set(held[topic.name].left_out) & patch.sections.keys()
+                    verdicts.append(replace(one, left_out=tuple(sorted(missing))))
         return ReleaseReport(release, source, tuple(verdicts))
 
 
@@ -150,11 +156,17 @@ def move_pin(
     `commit` is the release's commit where only its sdist is at hand, which does not name
     it. Raises `ConflictError` if a patch neither applies nor has landed unchanged.
     """
-    stuck = [f"{one.topic}/{one.patch}" for one in report.verdicts if one.outcome not in MOVABLE]
+    stuck = [f"{one.topic}/{one.patch}" for one in report.verdicts if one.outcome not in SETTLED]
     if stuck:
         raise ConflictError(f"the pin stays at {series.pin.release}: mend {', '.join(stuck)} first")
     if report.source is None:
-        raise SourceError(report.problem)
+        raise SourceError(f"{report.release}: {report.problem}")
+    untried = sorted({path for one in report.verdicts for path in one.left_out})
+    if untried:
+        raise ConflictError(
+            f"the pin stays at {series.pin.release}: the sdist has no {', '.join(untried)} to try "
+            "the patches on: initialise the submodule first"
+        )
     apply_series(project, series, pinned)  # refuses where a branch holds work that no patch does
     source = report.source
     pin = _new_pin(project, series.pin, source, commit)
@@ -164,9 +176,11 @@ def move_pin(
         builder = Builder(repo, source, left)
         patches = {topic.name: builder.canonical(topic) for topic in left.topics}
         builder.integration()
+        if (project.root / ".git").exists():  # an unpacked archive of the project has no gitlink
+            entry = f"160000,{pin.commit},metaflow"
+            # First: it may fail, if another git is at work, and then nothing has moved.
+            Repo(project.root).git("update-index", "--add", "--cacheinfo", entry)
         swap_series(project, series, left.topics, patches, pin)
-    if (project.root / ".git").exists():  # an unpacked archive of the project has no gitlink
-        Repo(project.root).git("update-index", "--cacheinfo", f"160000,{pin.commit},metaflow")
     return pin
 
 

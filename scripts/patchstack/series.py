@@ -33,8 +33,9 @@ Branch = Annotated[
 ]
 Sha1 = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-PatchName = Annotated[str, Field(pattern=r"^\d{4}-[^/]+\.patch$")]
+PatchName = Annotated[str, Field(pattern=r"^\d{4}-[^/]*\.patch$")]
 Number = Annotated[int, Field(gt=0)]
+RELEASE = r"\d+(\.\d+)+"
 
 REMEDIES = {
     "extra_forbidden": "remove the key, or correct its spelling",
@@ -60,7 +61,7 @@ class Pin(Table):
     """The upstream release that the series applies to."""
 
     repository: str
-    release: Annotated[str, Field(pattern=r"^\d+(\.\d+)+$")]
+    release: Annotated[str, Field(pattern=f"^{RELEASE}$")]
     commit: Sha1
     sdist_sha256: Sha256
 

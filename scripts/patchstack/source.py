@@ -118,8 +118,14 @@ def sdist_source(project: Project, release: str, sha256: str | None) -> Source:
     repo = Repo(folder)
     # Without its own .git, git would answer for the project's repository.
     base = repo.commit("refs/patchstack/sdist") if (folder / ".git").exists() else None
+    aside = "move it away, with any branches of yours that it holds, and run again"
     if base is None:
-        raise SourceError(f"{project.show(folder)} is damaged: delete it and run again")
+        raise SourceError(f"{project.show(folder)} is damaged: {aside}")
+    if sha256 not in (None, made := repo.text("log", "-1", "--format=%b", base).partition(" ")[2]):
+        raise SourceError(
+            f"{project.show(folder)} was made of an sdist with sha256 {made}, the pin says "
+            f"{sha256}: correct pin.sdist_sha256, or {aside}"
+        )
     return Source(repo, base, release, Kind.SDIST)
 
 
@@ -162,7 +168,7 @@ def _pip_download(folder: Path, release: str, sha256: str | None) -> None:
     if "(from versions: none)" in said:
         raise SourceError(
             f"cannot fetch the sdist of metaflow {release}: the package index does not answer; "
-            "check the network and pip's index settings, or initialise the submodule"
+            "check the network and pip's index settings, or initialise the submodule, with its tags"
         )
     if "No matching distribution" in said:
         raise SourceError(f"the package index has no sdist of metaflow {release}: check the number")
@@ -185,7 +191,11 @@ def _commit_sdist(archive: Path, tree: Path) -> None:
     # The user's commits land here: their name is git's to find, line endings are not.
     repo.git("config", "core.autocrlf", "false")
     repo.git("add", "--all", "--force", ".")
-    commit = repo.text("commit-tree", "-m", archive.name, repo.text("write-tree"))
+    commit = repo.text(
+        "commit-tree",
+        *("-m", archive.name, "-m", f"sha256 {sha256_of(archive)}"),
+        repo.text("write-tree"),
+    )
     repo.git("update-ref", "refs/patchstack/sdist", commit)
     repo.git("checkout", "--quiet", "--detach", commit)
     (tree / ".git" / "info").mkdir(exist_ok=True)

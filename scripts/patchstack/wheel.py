@@ -12,15 +12,23 @@ from patchstack.errors import CommandError, GateError
 from patchstack.project import Project
 from patchstack.source import Source, source_tree
 
-# Zip files cannot hold dates before 1980; any fixed one makes wheels reproducible.
+# Zip files cannot hold dates before 1980; with a fixed one two builds have the same bytes.
 SOURCE_DATE_EPOCH = "946684800"  # 2000-01-01
 
 
 def run_uv(*args: str, cwd: Path, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run the uv of our own environment, outside that environment, whatever its exit code."""
-    outside = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        # The user's settings of Metaflow must not decide what a test says.
+        if name != "VIRTUAL_ENV" and not name.startswith("METAFLOW_")
+    }
     command = [uv.find_uv_bin(), *args]
-    return subprocess.run(command, cwd=cwd, env=outside | env, capture_output=True, text=True)
+    # Wheels record the modes of files: the user's umask is not to decide them.
+    return subprocess.run(
+        command, cwd=cwd, env=outside | env, capture_output=True, text=True, umask=0o022
+    )
 
 
 def build_wheel(project: Project, source: Source, commit: str, local: str, out: Path) -> Path:
@@ -30,6 +38,8 @@ def build_wheel(project: Project, source: Source, commit: str, local: str, out: 
     with project.exclusive(), project.temporary_folder() as folder:
         copy = folder / "metaflow"
         shutil.copytree(tree, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in copy.rglob("*"):  # whatever the umask was when the tree was made
+            path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
         if local:
             _set_version(copy, f"{source.release}+{local}")
         build = ("build", "--wheel", "--out-dir", str(folder / "dist"))
