@@ -12,7 +12,7 @@ from typing import Protocol
 
 import psutil
 
-from bench.arms import Arm
+from bench.arms import CONTROLS, Arm
 from bench.environments import Environment, Environments, Packages, Tree
 from bench.errors import BenchError
 from bench.hyperfine import find_hyperfine
@@ -59,7 +59,8 @@ def run_benchmark(
     goes on where this one stopped.
     """
     end = time.monotonic() + bench.seconds
-    cases = [case for case in cases if any(case.family in arm.families for arm in arms)]
+    contenders = [arm for arm in arms if arm.name not in CONTROLS] or arms
+    cases = [case for case in cases if any(case.family in arm.families for arm in contenders)]
     if not cases:
         raise BenchError("these arms do not differ in these workloads: name others")
     if any(case.family in ("import", "flow", "checkpoint") for case in cases):

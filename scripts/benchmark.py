@@ -16,7 +16,7 @@ from bench.arms import SERIES, UPSTREAM, Arm, select_arms
 from bench.environments import Tree
 from bench.errors import BenchError
 from bench.machine import complaints
-from bench.report import RESULTS, write_report
+from bench.report import RESULTS, write_plots
 from bench.results import NONE, load_rows
 from bench.runner import Bench, run_benchmark
 from bench.schedule import Step
@@ -81,7 +81,7 @@ def benchmark(
         sys.exit(130)
     _show(out, session)
     if results is None:
-        write_report(project.root)
+        write_plots(project.root)
 
 
 def _trees(project: Project, series: Series, arms: Collection[Arm]) -> dict[str, Tree]:
