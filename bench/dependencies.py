@@ -119,8 +119,8 @@ def gather_dependency(package: str, module: str) -> Dependency:
         processor=this_machine().processor,
         python=platform.python_version(),
         import_seconds=import_seconds,
-        wheel_bytes=_own_size(wheels),
-        platforms=", ".join(dict.fromkeys(_platforms(wheels))),
+        wheel_bytes=own_size(wheels),
+        platforms=", ".join(dict.fromkeys(platforms(wheels))),
         floor=next(python for python, newest in versions.items() if newest == version),
         oldest=f"{oldest}: {newest}",
     )
@@ -143,7 +143,7 @@ def _tags(wheel: str) -> frozenset[Tag]:
     return parse_wheel_filename(wheel)[3]
 
 
-def _own_size(wheels: Wheels) -> int:
+def own_size(wheels: Wheels) -> int:
     """Bytes of the wheel that this interpreter would install."""
     tags = ((tag, wheel) for tag in sys_tags() for wheel in wheels if tag in _tags(wheel))
     found = next(tags, None)
@@ -152,7 +152,7 @@ def _own_size(wheels: Wheels) -> int:
     return wheels[found[1]]
 
 
-def _platforms(wheels: Wheels) -> Iterator[str]:
+def platforms(wheels: Wheels) -> Iterator[str]:
     """Common 64-bit platforms that have a wheel of CPython, in a fixed order."""
     found = {
         tag.platform for wheel in wheels for tag in _tags(wheel) if tag.interpreter[:2] != "pp"

@@ -19,7 +19,7 @@ _WORDS = {
     "B": {Verdict.BETTER: "smaller", Verdict.WORSE: "larger"},
 }
 _SIGNS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.SAME: "", Verdict.NONE: "?"}
-MARKS = "▲ better and ▼ worse beyond the noise floor, ? too few rounds for a verdict"
+MARKS = "▲ better and ▼ worse beyond the noise floor, ? no verdict for want of rounds"
 
 
 @dataclass(frozen=True)
