@@ -90,7 +90,15 @@ def write_dependencies(path: Path, dependencies: Sequence[Dependency]) -> None:
 
 def dependency_grid(dependencies: Sequence[Dependency]) -> Grid:
     return Grid(
-        ("package", "version", "wheels for", "since Python", "oldest", "wheel", "import"),
+        (
+            "package",
+            "version",
+            "wheels for",
+            "from Python",
+            "oldest Python: version",
+            "wheel",
+            "import",
+        ),
         tuple(
             (
                 *(one.package, one.version, one.platforms, one.floor, one.oldest),
