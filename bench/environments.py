@@ -24,7 +24,7 @@ from bench.errors import BenchError
 WORKERS = Path(__file__).with_name("workers")
 ROOT = Path(__file__).parents[1]
 # The machine's own settings of these must not decide what is measured.
-DROPPED = ("METAFLOW_", "PYTHON", "VIRTUAL_ENV", "AWS_", "AZURE_", "UV_PROJECT")
+DROPPED = ("METAFLOW_", "PYTHON", "PYTEST_", "VIRTUAL_ENV", "AWS_", "AZURE_", "UV_PROJECT")
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,12 @@ class Environments:
         done = path / "bench.json"
         if not done.is_file():
             self._make(path, tree, packages)
-            found = Environment(path, _libraries(path, packages))
-            if tree is not None:
-                prove(found, tree, bytecode)
             # Last: a folder without it was interrupted, and is made anew.
-            done.write_text(json.dumps(found.libraries))
-        return Environment(path, json.loads(done.read_text()))
+            done.write_text(json.dumps(_libraries(path, packages)))
+        found = Environment(path, json.loads(done.read_text()))
+        if tree is not None:
+            prove(found, tree, bytecode)
+        return found
 
     def _make(self, path: Path, tree: Tree | None, packages: Packages) -> None:
         shutil.rmtree(path, ignore_errors=True)
