@@ -15,7 +15,7 @@ import door
 from bench.arms import SERIES, UPSTREAM, Arm, select_arms
 from bench.environments import Tree
 from bench.errors import BenchError
-from bench.machine import complaints
+from bench.machine import MOST_STEAL, Ticks, complaints
 from bench.report import RESULTS, write_plots
 from bench.results import NONE, load_rows
 from bench.runner import Bench, run_benchmark
@@ -66,14 +66,20 @@ def benchmark(
         cases = select_cases(workload, payload, store, quick=quick)
         arms = select_arms(arm, [topic.name for topic in series.topics])
         for line in complaints():
-            door.progress.print(f"[yellow]this machine:[/] {line}")
+            _complain(line)
         out = results or project.root / RESULTS
         trees = _trees(project, series, arms)
         folder = project.build / "bench"
         seconds = limit - (time.monotonic() - begin)
         bench = Bench(folder, out, series.pin.release, trees, tmpfs, seconds)
+        before = Ticks.now()
         with _observer() as observer:
             session = run_benchmark(bench, cases, arms, observer)
+        steal, _ = Ticks.now().shares_since(before)
+        if steal > MOST_STEAL:
+            door.progress.print(
+                f"[yellow]this machine:[/] steal time of {steal:.1%} while measuring"
+            )
     except BenchError as error:
         raise PatchStackError(str(error)) from None
     except KeyboardInterrupt:
@@ -82,6 +88,10 @@ def benchmark(
     _show(out, session)
     if results is None:
         write_plots(project.root)
+
+
+def _complain(line: str) -> None:
+    door.progress.print(f"[yellow]this machine:[/] {line}")
 
 
 def _trees(project: Project, series: Series, arms: Collection[Arm]) -> dict[str, Tree]:
