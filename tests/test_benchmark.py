@@ -21,7 +21,7 @@ from sandbox import ROOT
 from bench.arms import ARMS, CONTROLS, SERIES, UPSTREAM, Arm, select_arms
 from bench.environments import Environments, Packages, Tree, prove
 from bench.errors import BenchError
-from bench.hyperfine import find_hyperfine
+from bench.hyperfine import find_hyperfine, time_command
 from bench.machine import complaints, this_machine
 from bench.results import load_rows
 from bench.runner import Bench, run_benchmark
@@ -249,6 +249,17 @@ def test_missing_tools_are_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BenchError, match="needs npm: install Node"):
         find_azurite(tmp_path)
+
+
+def test_a_command_that_fails_is_quoted(tmp_path) -> None:
+    def seconds(code: str) -> float:
+        command = [sys.executable, "-c", code]
+        env = dict(os.environ)
+        return time_command(command, warm_up=0, runs=2, cwd=tmp_path, env=env)
+
+    assert seconds("pass") > 0
+    with pytest.raises(BenchError, match=r"-c .*: the reason$"):
+        seconds("print('fine'); raise SystemExit('the reason')")
 
 
 def test_selection_by_workload_payload_and_store() -> None:
