@@ -10,7 +10,7 @@ RUN := $(UV) run --locked
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-bench: $(SETUP) ## apply the series, time stock against patched, print the table
+bench: $(SETUP) ## measure stock against the arms, half an hour; ARGS=--quick: three minutes
 	@$(RUN) scripts/benchmark.py $(ARGS)
 
 report: $(SETUP) ## rebuild the tables and plots from data/results.tsv

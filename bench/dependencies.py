@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from statistics import median
 from typing import Any, get_type_hints
 
 import tomlkit
@@ -54,7 +53,7 @@ class Dependency:
     date: str  # of these facts
     processor: str  # of the import time
     python: str  # of the import time and the wheel
-    import_seconds: float  # median of `IMPORTS` processes
+    import_seconds: float  # the least of `IMPORTS` processes: load only adds to it
     wheel_bytes: int  # for this machine
     platforms: str  # with a wheel of this version, 64 bits: "Linux x86-64, macOS arm64"
     floor: str  # the oldest Python with a wheel of this version
@@ -91,7 +90,15 @@ def write_dependencies(path: Path, dependencies: Sequence[Dependency]) -> None:
 
 def dependency_grid(dependencies: Sequence[Dependency]) -> Grid:
     return Grid(
-        ("package", "version", "wheels for", "since Python", "oldest", "wheel", "import"),
+        (
+            "package",
+            "version",
+            "wheels for",
+            "from Python",
+            "oldest Python: version",
+            "wheel",
+            "import",
+        ),
         tuple(
             (
                 *(one.package, one.version, one.platforms, one.floor, one.oldest),
@@ -120,8 +127,8 @@ def gather_dependency(package: str, module: str) -> Dependency:
         processor=this_machine().processor,
         python=platform.python_version(),
         import_seconds=import_seconds,
-        wheel_bytes=_own_size(wheels),
-        platforms=", ".join(dict.fromkeys(_platforms(wheels))),
+        wheel_bytes=own_size(wheels),
+        platforms=", ".join(dict.fromkeys(platforms(wheels))),
         floor=next(python for python, newest in versions.items() if newest == version),
         oldest=f"{oldest}: {newest}",
     )
@@ -144,7 +151,7 @@ def _tags(wheel: str) -> frozenset[Tag]:
     return parse_wheel_filename(wheel)[3]
 
 
-def _own_size(wheels: Wheels) -> int:
+def own_size(wheels: Wheels) -> int:
     """Bytes of the wheel that this interpreter would install."""
     tags = ((tag, wheel) for tag in sys_tags() for wheel in wheels if tag in _tags(wheel))
     found = next(tags, None)
@@ -153,7 +160,7 @@ def _own_size(wheels: Wheels) -> int:
     return wheels[found[1]]
 
 
-def _platforms(wheels: Wheels) -> Iterator[str]:
+def platforms(wheels: Wheels) -> Iterator[str]:
     """Common 64-bit platforms that have a wheel of CPython, in a fixed order."""
     found = {
         tag.platform for wheel in wheels for tag in _tags(wheel) if tag.interpreter[:2] != "pp"
@@ -165,17 +172,14 @@ def _platforms(wheels: Wheels) -> Iterator[str]:
 
 
 def _time_import(requirement: str, module: str, folder: Path) -> float:
-    """Median seconds of the import in a fresh process, its bytecode written before."""
+    """Seconds of the import in a fresh process, with bytecode on disk but for the first."""
     environment = folder / "environment"
     _uv("venv", "--quiet", "--python", sys.executable, str(environment))
     python = str(environment / "bin" / "python")
     _uv("pip", "install", "--quiet", "--only-binary=:all:", "--python", python, requirement)
     command = [python, "-I", "-c", TIMED.format(module)]
-    runs = [
-        float(subprocess.run(command, capture_output=True, check=True, cwd=folder).stdout)
-        for _ in range(IMPORTS + 1)
-    ]
-    return round(median(runs[1:]), 6)
+    runs = (subprocess.run(command, capture_output=True, check=True) for _ in range(IMPORTS))
+    return round(min(float(run.stdout) for run in runs), 6)
 
 
 def _newest_versions(package: str) -> dict[str, str]:

@@ -5,6 +5,8 @@ bytecode written on first import. What is beside it is pinned by uv.lock, throug
 dependency group `arms`, so that two machines measure the same libraries.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +26,7 @@ from bench.errors import BenchError
 WORKERS = Path(__file__).with_name("workers")
 ROOT = Path(__file__).parents[1]
 # The machine's own settings of these must not decide what is measured.
-DROPPED = ("METAFLOW_", "PYTHON", "VIRTUAL_ENV", "AWS_", "AZURE_", "UV_PROJECT")
+DROPPED = ("METAFLOW_", "PYTHON", "PYTEST_", "VIRTUAL_ENV", "AWS_", "AZURE_", "UV_PROJECT")
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,19 @@ class Environments:
     @cached_property
     def _constraints(self) -> Path:
         """Exact versions of all that arms may install, from uv.lock."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         export = ("export", "--frozen", "--quiet", "--only-group", "arms", "--no-hashes")
         pins = _uv(*export, "--no-annotate", "--no-header", cwd=ROOT)
         file = self.folder / "constraints.txt"
         file.write_text(pins)
         return file
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process makes environments at a time; others find them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def provide(self, tree: Tree | None, packages: Packages, bytecode: bool = True) -> Environment:
         """The environment with the Metaflow of `tree` (None: without) and `packages`.
@@ -100,19 +109,20 @@ class Environments:
         Without `bytecode`, nothing has written any into it. Raises BenchError if it cannot be
         made, or imports another Metaflow than that tree's.
         """
-        parts = [platform.python_version(), sys.executable, self._constraints.read_text()]
-        parts += ["-" if tree is None else tree.wheel.parent.name, repr(packages), repr(bytecode)]
-        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
-        path = self.folder / key
-        done = path / "bench.json"
-        if not done.is_file():
-            self._make(path, tree, packages)
-            found = Environment(path, _libraries(path, packages))
-            if tree is not None:
-                prove(found, tree, bytecode)
-            # Last: a folder without it was interrupted, and is made anew.
-            done.write_text(json.dumps(found.libraries))
-        return Environment(path, json.loads(done.read_text()))
+        with self._locked():
+            parts = [platform.python_version(), sys.executable, self._constraints.read_text()]
+            parts += ["-" if tree is None else tree.wheel.parent.name, repr(packages)]
+            key = hashlib.sha256("\0".join([*parts, repr(bytecode)]).encode()).hexdigest()[:12]
+            path = self.folder / key
+            done = path / "bench.json"
+            if not done.is_file():
+                self._make(path, tree, packages)
+                # Last: a folder without it was interrupted, and is made anew.
+                done.write_text(json.dumps(_libraries(path, packages)))
+        found = Environment(path, json.loads(done.read_text()))
+        if tree is not None:
+            prove(found, tree, bytecode)
+        return found
 
     def _make(self, path: Path, tree: Tree | None, packages: Packages) -> None:
         shutil.rmtree(path, ignore_errors=True)

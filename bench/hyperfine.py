@@ -35,14 +35,16 @@ def time_command(
     """
     out = cwd / "hyperfine.json"
     call = [str(find_hyperfine()), "--shell=none", "--style=none", "--export-json", str(out)]
-    call += ["--warmup", str(warm_up), "--runs", str(runs), "--output", str(cwd / "output.txt")]
+    call += ["--warmup", str(warm_up), "--runs", str(runs), "--output=inherit"]
     if prepare:
         call += ["--prepare", shlex.join(prepare)]
     # hyperfine splits a command as a shell would.
     call.append(shlex.join(command))
     done = subprocess.run(call, cwd=cwd, env=dict(env), capture_output=True, text=True)
     if done.returncode:
-        raise BenchError(f"hyperfine: {last_line(done.stderr)}: {' '.join(command)}")
+        # The last words of the command; after them, hyperfine's about its exit code.
+        said, _, _ = done.stderr.rpartition("Error: ")
+        raise BenchError(f"{shlex.join(command)}: {last_line(said or done.stderr)}")
     (result,) = json.loads(out.read_text())["results"]
     times = [float(one["time_wall_clock"]["value"]) for one in result["measurements"]]
     return statistics.median(times)

@@ -141,7 +141,7 @@ def _gains(contrasts: Sequence[Contrast], styles: Styles) -> Figure | None:
         panel.set_ylim(len(payloads) - 0.5, -0.5)
         panel.grid(axis="x")
         panel.label_outer()
-    figure.supxlabel("times faster than stock", fontsize="medium")
+    _caption(figure, "times faster than stock; filled if beyond the noise floor, which is shaded")
     _legend(figure, styles, arms)
     return figure
 
@@ -176,7 +176,7 @@ def _throughput(found: Samples, styles: Styles) -> Figure | None:
         _quantities(panel.xaxis, "B")
         _quantities(panel.yaxis, "B", "/s")
         panel.grid()
-    figure.supxlabel("payload, pickled", fontsize="medium")
+    _caption(figure, "payload, pickled; floor: pickle alone, to and from one file")
     _legend(figure, styles, (arm for curves in panels.values() for arm in curves))
     return figure
 
@@ -221,7 +221,7 @@ def _bandwidth(found: Samples, styles: Styles) -> Figure | None:
     for panel, (payload, arms) in zip(axes, panels.items(), strict=True):
         panel.set_title(payload)
         _transfers(panel, arms, styles)
-    figure.supxlabel("bandwidth to the store", fontsize="medium")
+    _caption(figure, "bandwidth to the store; marked where an arm takes as long as stock")
     _legend(figure, styles, (arm for arms in panels.values() for arm in arms))
     return figure
 
@@ -261,6 +261,10 @@ def _panels(
     for unused in axes[count:]:
         unused.remove()
     return figure, list(axes[:count])
+
+
+def _caption(figure: Figure, text: str) -> None:
+    figure.supxlabel(text, fontsize="medium")
 
 
 def _quantities(axis: Axis, unit: str, suffix: str = "", steps: Sequence[int] = (1,)) -> None:

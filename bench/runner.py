@@ -12,7 +12,7 @@ from typing import Protocol
 
 import psutil
 
-from bench.arms import Arm
+from bench.arms import CONTROLS, Arm
 from bench.environments import Environment, Environments, Packages, Tree
 from bench.errors import BenchError
 from bench.hyperfine import find_hyperfine
@@ -21,8 +21,9 @@ from bench.results import STOCK, append_rows
 from bench.schedule import Done, Schedule, Step, is_done, steps_of_round
 from bench.servers import Server, serve
 from bench.session import Session, close_session, one_benchmark, open_session
+from bench.tables import quantity
 from bench.workers.payloads import PAYLOADS
-from bench.workloads import DISK, SERVED, TMPFS, Case, Place, label_cases, measure
+from bench.workloads import DISK, SERVED, TMPFS, Case, Finding, Place, label_cases, measure
 
 # What a flow keeps on its store, and some room.
 LEAST_SPACE = 1_000_000_000
@@ -59,7 +60,8 @@ def run_benchmark(
     goes on where this one stopped.
     """
     end = time.monotonic() + bench.seconds
-    cases = [case for case in cases if any(case.family in arm.families for arm in arms)]
+    contenders = [arm for arm in arms if arm.name not in CONTROLS] or arms
+    cases = [case for case in cases if any(case.family in arm.families for arm in contenders)]
     if not cases:
         raise BenchError("these arms do not differ in these workloads: name others")
     if any(case.family in ("import", "flow", "checkpoint") for case in cases):
@@ -103,7 +105,8 @@ def _scratch(bench: Bench, cases: Collection[Case]) -> Iterator[dict[str, Path]]
     try:
         for folder in folders.values():
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            # What a killed benchmark started may still be writing into it.
+            folder.mkdir(parents=True, exist_ok=True)
             _check_space(folder, cases)
         yield folders
     finally:
@@ -169,7 +172,9 @@ class _Run:
             step = Step(0, 0, case, stock)
             if not is_done(step, done):
                 self.observer.prepare(f"labels of {case}")
-                self._measure(step)
+                found = self._measure(step)
+                for name in case.payloads:
+                    self.observer.say(_label([one for one in found if one.payload == name]))
 
     def rounds(self, cases: Collection[Case], arms: Collection[Arm], done: Done) -> None:
         schedule = Schedule(cases, arms, done, self.end, self._say_short)
@@ -183,7 +188,7 @@ class _Run:
             f"it alone with --workload {case.family}, or give more with --minutes"
         )
 
-    def _measure(self, step: Step) -> None:
+    def _measure(self, step: Step) -> list[Finding]:
         environment = self._environment(step)
         home = self.scratch[DISK if step.case.store == DISK else TMPFS]
         server = self.servers.get(step.case.store, Server(""))
@@ -201,6 +206,14 @@ class _Run:
         tree = self.bench.trees[step.arm.tree]
         rows = self.session.rows(step, findings, tree.series, environment.libraries)
         append_rows(self.bench.results, rows)
+        return findings
+
+
+def _label(findings: Collection[Finding]) -> str:
+    """A payload in a line: "payload text: 466 KB, entropy 4.5, ..."."""
+    first = next(iter(findings))
+    what = ", ".join(f"{one.metric.replace('_', ' ')} {one.value:.2f}" for one in findings)
+    return f"payload {first.payload}: {quantity(first.bytes, 'B')}, {what}"
 
 
 def _explain(error: BenchError, step: Step, folder: Path) -> BenchError:

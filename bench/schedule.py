@@ -64,11 +64,12 @@ class Schedule:
         done: Done,
         end: float,
         on_short: Callable[[Case, int], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`end` is a time of time.monotonic; `on_short` is told which case is left with how
-        many rounds, for want of time."""
+        """`end` is a time of `clock`; `on_short` is told which case is left with how many
+        rounds, for want of time."""
         self.cases, self.arms, self.done = cases, arms, done
-        self.end, self.on_short = end, on_short
+        self.end, self.on_short, self.clock = end, on_short, clock
         # Seconds of a process of each case, measured.
         self.costs: dict[Case, float] = {}
         self.pending = {
@@ -90,7 +91,7 @@ class Schedule:
 
     def seconds_left(self) -> float:
         """What is expected of all pending steps; at most the time given."""
-        return max(0.0, min(sum(map(self._seconds, self.pending)), self.end - time.monotonic()))
+        return max(0.0, min(sum(map(self._seconds, self.pending)), self.end - self.clock()))
 
     def steps(self) -> Iterator[Step]:
         """The steps to run; the time until the next one is asked for is what one took."""
@@ -100,7 +101,7 @@ class Schedule:
             if number:
                 left = self._affordable(left, number, short)
             for case in left:
-                if time.monotonic() < self.end:
+                if self.clock() < self.end:
                     yield from self._round(case, number)
                 else:
                     short.setdefault(case, number)
@@ -114,28 +115,29 @@ class Schedule:
             for case, number in short.items():
                 missing = len(self._missing(case, number)) if number < case.rounds else 0
                 seconds = missing * self._process_seconds(case)
-                if missing and time.monotonic() + seconds < self.end:
+                if missing and self.clock() + seconds < self.end:
                     yield from self._round(case, number)
                     short[case], going = number + 1, True
         for case, number in short.items():
             if self.pending[case]:
+                self.pending[case] = 0
                 self.on_short(case, number)
 
     def _round(self, case: Case, number: int) -> Iterator[Step]:
         missing = self._missing(case, number)
-        begin = time.monotonic()
+        begin = self.clock()
         for step in missing:
             self.pending[case] -= 1
             yield step
         if missing:
-            self.costs[case] = (time.monotonic() - begin) / len(missing)
+            self.costs[case] = (self.clock() - begin) / len(missing)
 
     def _affordable(
         self, cases: Collection[Case], number: int, short: dict[Case, int]
     ) -> list[Case]:
         """The cases whose pending steps fit into the time left, first come, first served; the
         others go to `short`, with the rounds they have."""
-        seconds, kept = self.end - time.monotonic(), []
+        seconds, kept = self.end - self.clock(), []
         for case in cases:
             cost = self._seconds(case)
             if cost <= seconds:

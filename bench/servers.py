@@ -50,12 +50,11 @@ class Server:
     settings: dict[str, str] = field(default_factory=dict)
 
 
-@contextlib.contextmanager
-def serve(store: str, environments: Environments, folder: Path) -> Iterator[Server]:
+def serve(
+    store: str, environments: Environments, folder: Path
+) -> contextlib.AbstractContextManager[Server]:
     """Run the server of a store ("s3" or "azure") with its files in `folder`."""
-    start = {"s3": _serve_s3, "azure": _serve_azure}[store]
-    with start(environments, folder) as server:
-        yield server
+    return {"s3": _serve_s3, "azure": _serve_azure}[store](environments, folder)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ _WORDS = {
     "B": {Verdict.BETTER: "smaller", Verdict.WORSE: "larger"},
 }
 _SIGNS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.SAME: "", Verdict.NONE: "?"}
-MARKS = "▲ better and ▼ worse beyond the noise floor, ? too few rounds for a verdict"
+MARKS = "▲ better and ▼ worse beyond the noise floor, ? no verdict for want of rounds"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def noise(contrast: Contrast) -> str:
 
 def verdict(contrast: Contrast) -> str:
     if contrast.verdict is Verdict.NONE and contrast.rounds < LEAST_ROUNDS:
-        return f"none: {contrast.rounds} of {LEAST_ROUNDS} rounds"
+        return f"{contrast.rounds} of {LEAST_ROUNDS} rounds"
     return _WORDS[contrast.unit].get(contrast.verdict, contrast.verdict.value)
 
 
@@ -78,7 +78,7 @@ def by_question(contrasts: Sequence[Contrast]) -> dict[str, list[Contrast]]:
     return groups
 
 
-BESIDE_STOCK = (STOCK, "arm's", "stock / arm's")
+BESIDE_STOCK = (STOCK, "arm's", "gain")
 # Medians as measured; the gain is that of the ratios to the stocks.
 BESIDE_BEFORE = ("A", "B", "gain")
 
@@ -134,7 +134,7 @@ def markdown(grid: Grid) -> str:
 
 def terminal(grid: Grid) -> Table:
     """A table for rich."""
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
     for number, title in enumerate(grid.header):
         table.add_column(title, justify="left" if number < grid.labels else "right")
     for cells in grid.rows:

@@ -167,7 +167,9 @@ def select_cases(
         if narrowed is not None:
             chosen.append(narrowed)
     if not chosen:
-        raise BenchError("nothing is left to measure: name fewer of --workload, --payload, --store")
+        raise BenchError(
+            "nothing is left to measure: name fewer of --workload, --payload, --store, --quick"
+        )
     return tuple(chosen)
 
 

@@ -14,17 +14,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 import door
 from bench.arms import SERIES, UPSTREAM, Arm, select_arms
 from bench.environments import Tree
-from bench.errors import BenchError
-from bench.machine import complaints
-from bench.report import RESULTS, write_report
+from bench.machine import MOST_STEAL, Ticks, complaints
+from bench.report import RESULTS, write_plots
 from bench.results import NONE, load_rows
 from bench.runner import Bench, run_benchmark
 from bench.schedule import Step
 from bench.statistics import compare_arms
 from bench.tables import by_question, terminal, verdicts
-from bench.workloads import STORES, select_cases
+from bench.workloads import STORES, Case, select_cases
 from patchstack.apply import apply_series
-from patchstack.errors import PatchStackError
 from patchstack.prefix import prefix
 from patchstack.project import Project
 from patchstack.series import Series, load_series
@@ -60,28 +58,38 @@ def benchmark(
     """
     begin = time.monotonic()
     project = door.project()
+    series = load_series(project)
+    cases = select_cases(workload, payload, store, quick=quick)
+    arms = select_arms(arm, [topic.name for topic in series.topics])
+    for line in complaints():
+        _complain(line)
+    out = results or project.root / RESULTS
+    trees = _trees(project, series, arms)
     limit = 60 * (minutes or (QUICK_MINUTES if quick else FULL_MINUTES))
+    seconds = limit - (time.monotonic() - begin)
+    bench = Bench(project.build / "bench", out, series.pin.release, trees, tmpfs, seconds)
+    _show(out, _measure(bench, cases, arms))
+    if results is None:
+        write_plots(project.root)
+
+
+def _measure(bench: Bench, cases: Collection[Case], arms: Collection[Arm]) -> str:
+    """Run the benchmark under the eyes of the user; returns the name of the session."""
+    before = Ticks.now()
     try:
-        series = load_series(project)
-        cases = select_cases(workload, payload, store, quick=quick)
-        arms = select_arms(arm, [topic.name for topic in series.topics])
-        for line in complaints():
-            door.progress.print(f"[yellow]this machine:[/] {line}")
-        out = results or project.root / RESULTS
-        trees = _trees(project, series, arms)
-        folder = project.build / "bench"
-        seconds = limit - (time.monotonic() - begin)
-        bench = Bench(folder, out, series.pin.release, trees, tmpfs, seconds)
         with _observer() as observer:
             session = run_benchmark(bench, cases, arms, observer)
-    except BenchError as error:
-        raise PatchStackError(str(error)) from None
     except KeyboardInterrupt:
         door.progress.print("interrupted: the same command goes on where this one stopped")
         sys.exit(130)
-    _show(out, session)
-    if results is None:
-        write_report(project.root)
+    steal, _ = Ticks.now().shares_since(before)
+    if steal > MOST_STEAL:
+        _complain(f"steal time of {steal:.1%} while measuring: measure again at another hour")
+    return session
+
+
+def _complain(line: str) -> None:
+    door.progress.print(f"[yellow]this machine:[/] {line}")
 
 
 def _trees(project: Project, series: Series, arms: Collection[Arm]) -> dict[str, Tree]:

@@ -56,7 +56,7 @@ def test_verdicts_are_words_of_what_was_measured(unit: str, found: Verdict, word
 def test_too_few_rounds_show_no_interval() -> None:
     [first, _] = contrasts(rounds=3)
     assert math.isnan(first.noise)
-    assert verdict(first) == "none: 3 of 6 rounds"
+    assert verdict(first) == "3 of 6 rounds"
     assert "[" not in gain(first)
 
 

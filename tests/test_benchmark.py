@@ -1,0 +1,458 @@
+"""The measuring: real processes, of small stand-ins for Metaflow that are quick to start.
+
+A stand-in is a package named metaflow in a wheel of its own, and notes in a file who imported
+it. One test at the end measures the pinned release itself.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sandbox import ROOT
+
+from bench.arms import ARMS, CONTROLS, SERIES, UPSTREAM, Arm, select_arms
+from bench.environments import Environments, Packages, Tree, prove
+from bench.errors import BenchError
+from bench.hyperfine import find_hyperfine, time_command
+from bench.machine import complaints, this_machine
+from bench.results import load_rows
+from bench.runner import Bench, run_benchmark
+from bench.schedule import Schedule, Step, steps_of_round
+from bench.servers import Server, find_azurite, serve
+from bench.session import code_hash, one_benchmark
+from bench.workers.payloads import PAYLOADS
+from bench.workloads import Place, all_cases, measure, select_cases
+from patchstack.prefix import prefix
+from patchstack.project import Project
+from patchstack.series import load_series
+from patchstack.source import pinned_source
+
+FAMILY = frozenset({"parallel_map"})
+PARALLEL_MAP = """
+import os
+
+MARKER = {marker!r}
+with open(os.environ["NOTE"], "a") as note:
+    note.write(MARKER + "\\n")
+
+
+def parallel_map(function, iterable):
+    {body}
+    return [function(one) for one in iterable]
+"""
+
+
+def make_tree(folder: Path, marker: str, body: str = "pass") -> Tree:
+    """A source tree with a package named metaflow, and its wheel."""
+    package = folder / "source" / "metaflow"
+    package.mkdir(parents=True)
+    source = PARALLEL_MAP.format(marker=marker, body=body)
+    (package / "__init__.py").write_text(source)
+    wheel = folder / "metaflow-1.0-py3-none-any.whl"
+    info = "metaflow-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("metaflow/__init__.py", source)
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: metaflow\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    return Tree(package.parent, wheel, marker)
+
+
+def make_arms(notes: Path) -> tuple[Arm, ...]:
+    """The controls and one more, each with a file for what it imports."""
+    return tuple(
+        Arm(name, tree, FAMILY, settings={"NOTE": str(notes / name)})
+        for name, tree in (*((one, UPSTREAM) for one in CONTROLS), ("patched", SERIES))
+    )
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def prepare(self, what: str) -> None:
+        pass
+
+    def step(self, step: Step, seconds_left: float) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+
+@pytest.fixture(autouse=True)
+def note(monkeypatch, tmp_path) -> None:
+    """Where an import notes itself that is no arm's."""
+    monkeypatch.setenv("NOTE", str(tmp_path / "note"))
+
+
+@pytest.fixture
+def bench(tmp_path) -> Bench:
+    trees = {name: make_tree(tmp_path / name, f"from {name}") for name in (UPSTREAM, SERIES)}
+    return Bench(tmp_path / "bench", tmp_path / "out.tsv", "1.0", trees, tmp_path, 600)
+
+
+@pytest.fixture
+def arms(tmp_path) -> tuple[Arm, ...]:
+    (tmp_path / "notes").mkdir()
+    return make_arms(tmp_path / "notes")
+
+
+(ONE_TASK,) = select_cases(["parallel_map"], ["1 task"], [], quick=False)
+CASES = (replace(ONE_TASK, rounds=2),)
+
+
+def test_an_arm_sees_the_marker_of_its_own_tree_only(bench, arms, tmp_path) -> None:
+    run_benchmark(bench, CASES, arms, Silent())
+    seen = {arm.name: set((tmp_path / "notes" / arm.name).read_text().split("\n")) for arm in arms}
+    assert seen == {
+        "stock": {"from upstream", ""},
+        "stock-again": {"from upstream", ""},
+        "patched": {"from series", ""},
+    }
+    rows = load_rows(bench.results)
+    assert {(row.arm, row.series) for row in rows} == {
+        ("stock", "from upstream"),
+        ("stock-again", "from upstream"),
+        ("patched", "from series"),
+    }
+    assert {row.bench for row in rows} == {code_hash()}
+    # Forth and back in every round, whole rounds.
+    order = ["stock", "stock-again", "patched"]
+    by_round = [
+        [row.arm for row in sorted(rows, key=lambda one: one.position) if row.round == number]
+        for number in range(2)
+    ]
+    assert by_round == [order + order[::-1]] * 2
+
+
+def test_an_environment_with_another_metaflow_is_refused(bench) -> None:
+    tree = bench.trees[UPSTREAM]
+    environment = Environments(bench.folder).provide(tree, Packages())
+    installed = next(environment.path.rglob("site-packages/metaflow/__init__.py"))
+    prove(environment, tree)
+    installed.write_text(installed.read_text() + "# changed\n")
+    with pytest.raises(BenchError, match="is not the Metaflow of"):
+        prove(environment, tree)
+    with pytest.raises(BenchError, match="is not the Metaflow of"):
+        prove(environment, bench.trees[SERIES])
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_benchmark import *
+root = Path(sys.argv[2])
+trees = {name: Tree(root / name / "source", root / name / "metaflow-1.0-py3-none-any.whl", name)
+         for name in (UPSTREAM, SERIES)}
+bench = Bench(root / "bench", root / "out.tsv", "1.0", trees, root, 600)
+run_benchmark(bench, CASES, make_arms(root / "notes"), Silent())
+"""
+
+
+@pytest.mark.usefixtures("arms")
+def test_a_killed_session_goes_on_where_it_was(bench, tmp_path) -> None:
+    command = [sys.executable, "-c", DRIVER, str(ROOT / "tests"), str(tmp_path)]
+    killed = subprocess.Popen(command, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not bench.results.exists() or len(bench.results.read_bytes().splitlines()) < 4:
+        assert killed.poll() is None, "ended too early to be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    before = bench.results.read_bytes()
+    assert 4 <= len(before.splitlines()) < 13
+    subprocess.run(command, check=True)
+    after = bench.results.read_bytes()
+    assert after.startswith(before)
+    rows = load_rows(bench.results)
+    assert len({row.session for row in rows}) == 1
+    places = Counter((row.round, row.position) for row in rows)
+    assert set(places) == {(number, position) for number in range(2) for position in range(6)}
+    assert set(places.values()) == {1}
+    # It is finished now: the next one is another.
+    subprocess.run(command, check=True)
+    assert len({row.session for row in load_rows(bench.results)}) == 2
+
+
+def test_another_selection_is_another_session(bench, arms) -> None:
+    failing = make_tree(bench.folder.parent / "failing", "failing", "raise ValueError('no')")
+    broken = replace(bench, trees={**bench.trees, SERIES: failing})
+    with pytest.raises(BenchError, match=r"arm patched failed at .* 1 task: ValueError: no"):
+        run_benchmark(broken, CASES, arms, Silent())
+    run_benchmark(bench, CASES, arms, Silent())
+    assert len({row.session for row in load_rows(bench.results)}) == 2
+
+
+def test_a_full_disk_is_said_in_one_line(bench, arms) -> None:
+    body = "raise OSError(28, 'No space left on device')"
+    full = make_tree(bench.folder.parent / "full", "full", body)
+    with pytest.raises(BenchError, match=r"^no space left on .*: free some and run again$"):
+        run_benchmark(
+            replace(bench, trees={**bench.trees, UPSTREAM: full}),
+            CASES,
+            arms,
+            Silent(),
+        )
+    assert not list((bench.folder / "scratch").glob("*"))
+
+
+def test_too_little_space_is_said_before_anything_is_measured(bench, arms, monkeypatch) -> None:
+    monkeypatch.setattr("bench.runner.LEAST_SPACE", 10**18)
+    with pytest.raises(BenchError, match="GB are needed: free some, or choose smaller payloads"):
+        run_benchmark(bench, CASES, arms, Silent())
+    assert not bench.results.exists()
+
+
+def test_a_folder_that_is_no_tmpfs_is_refused(bench) -> None:
+    cases = select_cases(["save"], ["small dict"], ["tmpfs"], quick=False)
+    disk = Path(ROOT, "build")  # a checkout may lie in memory, its proc does not
+    for tmpfs in (Path("/proc"), disk / "missing"):
+        elsewhere = replace(bench, tmpfs=tmpfs)
+        with pytest.raises(BenchError, match="is no tmpfs: name the folder of one with --tmpfs"):
+            run_benchmark(elsewhere, cases, ARMS[:3], Silent())
+
+
+def test_a_foreign_result_file_is_refused_and_kept(bench, arms) -> None:
+    bench.results.write_text("a\tb\n1\t2\n")
+    with pytest.raises(BenchError, match="is no result file"):
+        run_benchmark(bench, CASES, arms, Silent())
+    assert bench.results.read_text() == "a\tb\n1\t2\n"
+
+
+def test_two_benchmarks_do_not_run_at_once(bench, arms) -> None:
+    with (
+        one_benchmark(bench.folder),
+        pytest.raises(BenchError, match="another benchmark runs in this checkout"),
+    ):
+        run_benchmark(bench, CASES, arms, Silent())
+
+
+def test_missing_tools_are_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(BenchError, match="hyperfine is missing: run `uv sync`"):
+        find_hyperfine()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BenchError, match="needs npm: install Node"):
+        find_azurite(tmp_path)
+
+
+def test_a_command_that_fails_is_quoted(tmp_path) -> None:
+    def seconds(code: str) -> float:
+        command = [sys.executable, "-c", code]
+        env = dict(os.environ)
+        return time_command(command, warm_up=0, runs=2, cwd=tmp_path, env=env)
+
+    assert seconds("pass") > 0
+    with pytest.raises(BenchError, match=r"-c .*: the reason$"):
+        seconds("print('fine'); raise SystemExit('the reason')")
+
+
+def test_selection_by_workload_payload_and_store() -> None:
+    def kinds(workloads=(), payloads=(), stores=(), quick=False):
+        return {
+            (workload, payload, case.store)
+            for case in select_cases(workloads, payloads, stores, quick=quick)
+            for workload in case.workloads
+            for payload in case.payloads
+        }
+
+    everything = kinds()
+    assert ("save", "model weights", "tmpfs") in everything
+    assert ("load", "model weights", "azure") in everything
+    assert not any(store == "disk" or payload == "transformer" for _, payload, store in everything)
+    assert {workload for workload, _, _ in everything} == {
+        *("pack", "save", "load", "import", "flow", "parallel_map", "hash")
+    }
+    assert kinds(quick=True) < everything
+    assert kinds(["save"], ["text"], ["tmpfs"]) == {("save", "text", "tmpfs")}
+    assert kinds(["store"], (), ["s3"]) == {
+        (workload, payload, "s3")
+        for workload in ("save", "load")
+        for payload in ("embeddings", "model weights")
+    }
+    assert kinds(["save"], ["text"], ["disk"]) == {("save", "text", "disk")}
+    assert kinds((), ["transformer"]) == {
+        (workload, "transformer", "tmpfs") for workload in ("save", "load")
+    }
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        ((["saves"], [], []), "there is no workload 'saves': choose from"),
+        (([], ["tiny"], []), "there is no payload 'tiny': choose from"),
+        (([], [], ["gs"]), "there is no store 'gs': choose from"),
+        ((["import"], ["text"], []), "nothing is left to measure"),
+    ],
+)
+def test_a_selection_that_means_nothing_is_refused(names, message) -> None:
+    with pytest.raises(BenchError, match=message):
+        select_cases(*names, quick=False)
+
+
+def test_arms_are_selected_with_their_controls() -> None:
+    assert {arm.name for arm in select_arms(["patched"], [])} == {*CONTROLS, "patched"}
+    assert {arm.name for arm in select_arms([], [])} == {
+        arm.name for arm in ARMS if arm.tree in (UPSTREAM, SERIES)
+    }
+    with pytest.raises(BenchError, match="there is no arm 'pached': choose from stock"):
+        select_arms(["pached"], [])
+    with pytest.raises(BenchError, match="needs topic cas-lz4"):
+        select_arms(["patched+lz4"], ["another"])
+
+
+def test_arms_that_change_nothing_asked_for_are_refused(bench) -> None:
+    cases = select_cases(["hash"], [], [], quick=False)
+    patched = select_arms(["patched"], [])
+    with pytest.raises(BenchError, match="do not differ in these workloads"):
+        run_benchmark(bench, cases, patched, Silent())
+
+
+def test_every_arm_is_measured_somewhere_and_every_case_has_its_controls() -> None:
+    cases = tuple(all_cases())
+    families = {case.family for case in cases}
+    assert all(arm.families <= families for arm in ARMS)
+    for case in cases:
+        names = [step.arm.name for step in steps_of_round(case, ARMS, 0)]
+        assert set(CONTROLS) < set(names)
+        assert names == names[::-1]
+    assert len({arm.name for arm in ARMS}) == len(ARMS)
+
+
+def test_what_does_not_fit_into_the_time_is_left_with_fewer_rounds() -> None:
+    arms = select_arms(["patched"], [])
+    cheap, dear = select_cases(["import"], [], [], quick=False)
+    seconds, now, short = {cheap: 1.0, dear: 5.0}, [0.0], {}
+    rounds: Counter = Counter()
+    schedule = Schedule([dear, cheap], arms, frozenset(), 110, short.__setitem__, lambda: now[0])
+    for step in schedule.steps():
+        rounds[step.case] += step.position == 0
+        now[0] += seconds[step.case]
+    # Six processes a round: 30 s and 6 s for the first; 30 s finish the cheap case, and leave time
+    # for one more round of the dear one, not for its five.
+    assert rounds == {cheap: 6, dear: 2}
+    assert now == [96]
+    assert short == {dear: 2}
+    assert schedule.seconds_left() == 0
+
+
+def test_payloads_are_deterministic_and_within_their_size() -> None:
+    import pickle
+
+    for name in ("small dict", "metrics dict", "embeddings", "JSON metrics", "text"):
+        first, second = (pickle.dumps(PAYLOADS[name].make(), 4) for _ in range(2))
+        assert first == second
+        assert len(first) <= PAYLOADS[name].size
+
+
+def test_peak_memory_is_that_of_the_stretch() -> None:
+    code = """
+import memory
+held = bytearray(60_000_000)
+del held
+memory.settle()
+memory.reset_peak()
+before = memory.resident()
+held = bytearray(20_000_000)
+print(memory.peak() - before)
+"""
+    workers = ROOT / "bench" / "workers"
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("this system cannot reset the peak of a process")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=workers, capture_output=True, text=True, check=True
+    )
+    assert 19_000_000 < int(done.stdout) < 25_000_000
+
+
+def test_the_machine_is_known_and_watched() -> None:
+    machine = this_machine()
+    assert len(machine.fingerprint) == 12
+    assert machine == this_machine()
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        said = list(complaints(0.5))
+    finally:
+        busy.kill()
+        busy.wait()
+    assert any("busy with something else: stop it" in line for line in said)
+
+
+def test_the_door_says_what_is_wrong_in_one_line() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--arm", "pached"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("benchmark: there is no arm 'pached': choose from stock, ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="session")
+def release() -> Tree:
+    """Upstream at the pin."""
+    project = Project(ROOT)
+    series = load_series(project)
+    made = prefix(project, series, pinned_source(project, series.pin), ())
+    return Tree(made.tree, made.wheel, "-")
+
+
+@pytest.fixture
+def run(release, tmp_path):
+    """Run one process of an arm on the pinned release; findings by workload, payload, metric."""
+    environments = Environments(Project(ROOT).build / "bench" / "environments")
+
+    def _run(case, arm, server=None):
+        environment = environments.provide(release, case.packages + Packages(arm.installed))
+        folder = tmp_path / f"{case.family}-{case.store}-{arm.name}"
+        (folder / "stores").mkdir(parents=True)
+        server = server or Server(str(folder / "stores"))
+        found = measure(case, arm, Place(environment, folder, server.root, server.settings))
+        assert not list((folder / "stores").iterdir())  # each store goes when it is measured
+        return {(one.workload, one.payload, one.metric): one for one in found}
+
+    return _run
+
+
+def test_the_release_saves_loads_and_packs(run) -> None:
+    stock, _, floor = ARMS[:3]
+    names = ["small dict", "metrics dict"]
+    (saves,) = select_cases(["artifacts"], names, ["tmpfs"], quick=False)
+    found, least = run(saves, stock), run(saves, floor)
+    for name in names:
+        for workload in ("save", "load"):
+            slow, fast = (one[workload, name, "time"] for one in (found, least))
+            assert slow.value > fast.value > 0
+            assert slow.bytes == fast.bytes
+    # gzip made it smaller; the floor stores the pickle.
+    stored = found["save", "metrics dict", "stored"]
+    assert stored.value < stored.bytes < least["save", "metrics dict", "stored"].value
+    (packs,) = select_cases(["pack"], names, [], quick=False)
+    assert run(packs, stock)["pack", "metrics dict", "stored"] == replace(stored, workload="pack")
+
+
+@pytest.mark.parametrize("store", ["s3", "azure"])
+def test_servers_hold_what_a_folder_holds(run, tmp_path, store) -> None:
+    if store == "azure" and shutil.which("npm") is None:
+        pytest.skip("Azurite needs npm")
+    environments = Environments(Project(ROOT).build / "bench" / "environments")
+    (here,) = select_cases(["artifacts"], ["embeddings"], ["tmpfs"], quick=False)
+    (there,) = select_cases(["store"], ["embeddings"], [store], quick=False)
+    with serve(store, environments, tmp_path / "server") as server:
+        remote = run(there, ARMS[0], server)
+    stored = ("save", "embeddings", "stored")
+    assert remote[stored] == run(here, ARMS[0])[stored]
+    assert remote["load", "embeddings", "time"].value > 0
