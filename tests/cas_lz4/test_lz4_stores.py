@@ -1,12 +1,12 @@
-"""The same store over the protocols of S3 and Azure, on servers that the tests start."""
+"""A store that stock and patched share, over the protocols of S3 and of Azure."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Protocol
 
-import boto3
+import azurite
 import pytest
+import s3
 from installed import (
     GZIP,
     LZ4,
@@ -17,87 +17,39 @@ from installed import (
     assert_refused,
     is_lz4,
 )
-from moto.server import ThreadedMotoServer
+from sandbox import ROOT
 
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "key",
-    "AWS_SECRET_ACCESS_KEY": "secret",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
+from patchstack.project import Project
 
 
 class Store(Protocol):
-    """A server with a store in it, seen from outside of Metaflow."""
+    """A server with the store in it, seen from outside of Metaflow."""
 
     settings: dict[str, str]
 
-    def metadata(self) -> dict[str, dict[str, object]]:
+    def metadata(self) -> dict[str, dict[str, object] | None]:
         """What the metadata of each blob says, by its key in the store."""
 
     def lose_metadata(self) -> None:
-        """Copy every blob over itself without its metadata."""
+        """Leave every blob as if it had been copied without its metadata."""
 
 
-@dataclass(frozen=True)
-class S3:
-    client: Any
-    settings: dict[str, str]
-
-    def _blobs(self) -> list[str]:
-        pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket="bucket", Prefix="metaflow/StoreFlow/data/"
-        )
-        return [found["Key"] for page in pages for found in page["Contents"]]
-
-    def metadata(self) -> dict[str, dict[str, object]]:
-        heads = {key: self.client.head_object(Bucket="bucket", Key=key) for key in self._blobs()}
-        return {
-            key.rsplit("/", 1)[1]: json.loads(head["Metadata"]["metaflow-user-attributes"])
-            for key, head in heads.items()
-        }
-
-    def lose_metadata(self) -> None:
-        for key in self._blobs():
-            source = {"Bucket": "bucket", "Key": key}
-            self.client.copy_object(
-                Bucket="bucket", Key=key, CopySource=source, MetadataDirective="REPLACE"
-            )
-            assert self.client.head_object(**source)["Metadata"] == {}
+@pytest.fixture(scope="session")
+def azurite_command() -> Path:
+    return azurite.install_azurite(Project(ROOT))
 
 
-@pytest.fixture
-def s3() -> Iterator[S3]:
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-        region_name=KEYS["AWS_DEFAULT_REGION"],
-    )
-    client.create_bucket(Bucket="bucket")
-    yield S3(
-        client,
-        KEYS
-        | {
-            "METAFLOW_DEFAULT_DATASTORE": "s3",
-            "METAFLOW_DATASTORE_SYSROOT_S3": "s3://bucket/metaflow",
-            "METAFLOW_S3_ENDPOINT_URL": endpoint,
-            # 64 processes for every dozen of objects otherwise.
-            "METAFLOW_S3_WORKER_COUNT": "2",
-        },
-    )
-    server.stop()
+@pytest.fixture(params=["s3", "azure"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "s3":
+        with s3.serve() as served:
+            yield served
+    else:
+        with azurite.serve(request.getfixturevalue("azurite_command"), tmp_path) as served:
+            yield served
 
 
-@pytest.mark.parametrize("server", ["s3"])
-def test_stock_and_patched_share_a_store(
-    server, request, tmp_path, stock, patched, patched_lz4
-) -> None:
-    store: Store = request.getfixturevalue(server)
+def test_stock_and_patched_share_a_store(store, tmp_path, stock, patched, patched_lz4) -> None:
     place = Place(tmp_path, store.settings)
     first = stock.run(place, fails=True, FAIL_JOIN="1")
 
@@ -112,10 +64,11 @@ def test_stock_and_patched_share_a_store(
     assert mixed.values() == truth.values()
     assert mixed.by_key("start", "each") == truth.by_key("start", "each")
     metadata = store.metadata()
-    assert mixed.by_key().keys() | truth.by_key().keys() <= metadata.keys()
-    assert all(metadata[key] == (LZ4 if is_lz4(key) else GZIP) for key in metadata)
+    assert metadata.keys() >= mixed.by_key().keys() | truth.by_key().keys()
+    assert metadata == {key: LZ4 if is_lz4(key) else GZIP for key in metadata}
     assert_refused(stock.read(place, run), mixed, STOCK_REFUSES)
     assert_refused(patched.read(place, run), mixed, WITHOUT_LIBRARY)
 
     store.lose_metadata()
+    assert not any(store.metadata().values())
     assert patched_lz4.read(place, run) == mixed
