@@ -77,7 +77,7 @@ class Metaflow:
         result = json.loads(done.stdout)
         # The installed one, and not some folder that is called metaflow.
         assert Path(result["metaflow"]).is_relative_to(self.python.parent.parent), result
-        return Read(result["steps"])
+        return Read(result["steps"], result["successful"])
 
     def _run(
         self, place: Place, command: list[str], codec: str | None, extra: dict[str, str]
@@ -112,6 +112,7 @@ class Read:
     """What a client got: by step and artifact, the key and the digest or error of each task."""
 
     steps: dict[str, dict[str, list[list[str]]]]
+    successful: bool
 
     def values(self, *steps: str) -> dict[str, list[str]]:
         """Digests or errors by step and artifact, of all steps or of the named ones."""
@@ -120,6 +121,11 @@ class Read:
             for step in steps or self.steps
             for name, tasks in self.steps[step].items()
         }
+
+    def stored_as_lz4(self, step: str) -> set[str]:
+        """Names of the artifacts of a step that LZ4 blobs hold."""
+        artifacts = self.steps[step].items()
+        return {name for name, tasks in artifacts if any(is_lz4(key) for key, _ in tasks)}
 
     def by_key(self, *steps: str) -> dict[str, str]:
         """Digest or error by the key in the store."""
@@ -136,7 +142,11 @@ def is_lz4(key: str) -> bool:
 
 
 def assert_refused(read: Read, truth: Read, reason: str) -> None:
-    """Everything stored as LZ4 is refused with the reason, and everything else is read."""
+    """Everything stored as LZ4 is refused with the reason, and everything else is read.
+
+    Whether the run succeeded is in artifacts that are too small for LZ4.
+    """
+    assert read.successful == truth.successful
     values, true = read.by_key(), truth.by_key()
     assert values.keys() == true.keys()
     assert any(map(is_lz4, values))

@@ -1,7 +1,7 @@
 """Read every artifact of a run, or of a task in the spin store, and print what came as JSON.
 
 For each artifact of each step, one pair for each task: its key in the store, and a digest of
-its value or the error that reading it ended in.
+its value or the error that reading it ended in. And whether the run succeeded.
 """
 
 import hashlib
@@ -29,8 +29,10 @@ pathspec = sys.argv[1]
 if pathspec.count("/") == 3:
     metaflow.inspect_spin()
     tasks = [metaflow.Task(pathspec)]
+    successful = tasks[0].successful
 else:
     tasks = [task for step in metaflow.Run(pathspec) for task in step]
+    successful = metaflow.Run(pathspec).successful
 steps = {}
 for task in tasks:
     artifacts = steps.setdefault(task.parent.id, {})
@@ -40,4 +42,4 @@ for artifacts in steps.values():
     # Tasks of a foreach come in any order; `task.index` is an artifact that may be unreadable.
     for pairs in artifacts.values():
         pairs.sort()
-print(json.dumps({"metaflow": metaflow.__file__, "steps": steps}))
+print(json.dumps({"metaflow": metaflow.__file__, "steps": steps, "successful": successful}))

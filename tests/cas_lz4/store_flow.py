@@ -22,12 +22,14 @@ class StoreFlow(FlowSpec):
     @step
     def each(self):
         self.y = (self.input, len(self.big))
+        self.part = bytes([self.input]) * 1000
         self.next(self.join)
 
     @step
     def join(self, inputs):
         self.ys = [one.y for one in inputs]
-        self.merge_artifacts(inputs, exclude=["y"])
+        self.report = "a report\n" * 1000
+        self.merge_artifacts(inputs, exclude=["y", "part"])
         if os.environ.get("FAIL_JOIN"):
             raise Exception("asked to fail")
         self.next(self.end)
