@@ -62,5 +62,7 @@ def serve() -> Iterator[S3]:
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield S3(f"http://{host}:{port}")
-    server.stop()
+    try:
+        yield S3(f"http://{host}:{port}")
+    finally:
+        server.stop()
