@@ -38,12 +38,13 @@ def install_azurite(project: Project) -> Path:
     with project.exclusive():
         if not folder.is_dir():
             with project.temporary_folder() as temporary:
-                npm = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(temporary)]
+                new = temporary / "azurite"
+                new.mkdir()
+                npm = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(new)]
                 done = subprocess.run([*npm, AZURITE], capture_output=True, text=True, check=False)
                 if done.returncode:
                     pytest.skip(f"npm could not install {AZURITE}: {done.stderr.strip()[-200:]}")
-                temporary.replace(folder)
-                temporary.mkdir()  # its owner removes it
+                new.replace(folder)
     return folder / "node_modules" / ".bin" / "azurite-blob"
 
 

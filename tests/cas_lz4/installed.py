@@ -23,7 +23,6 @@ RUN_ID = ("--run-id-file", "run_id")
 # What Metaflow asks for before it talks to Azure.
 AZURE = ("azure-identity", "azure-storage-blob")
 
-
 # What the metadata of a blob says, for each kind of blob.
 RAW = {"cas_raw": True, "cas_version": 1}
 GZIP = {"cas_raw": False, "cas_version": 1}
