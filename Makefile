@@ -5,7 +5,7 @@ SETUP := $(filter build/uv/uv,$(UV))
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help bench report compare test lint apply export rebase check wheel
+.PHONY: help bench report compare test lint apply export rebase check wheel pr status
 
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,12 @@ check: $(SETUP) ## hold the series to upstream's rules
 
 wheel: $(SETUP) ## build the patched distribution into dist/
 	@$(RUN) scripts/build_wheel.py $(ARGS)
+
+pr: $(UV) ## prepare the pull request of a topic: make pr ARGS=cas-lz4
+	$(RUN) scripts/open_pr.py $(ARGS)
+
+status: $(UV) ## look what became of every issue and pull request
+	$(RUN) scripts/pr_status.py $(ARGS)
 
 build/uv/uv:
 	@python3 scripts/fetch_uv.py

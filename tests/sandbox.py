@@ -330,11 +330,11 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-def make_upstream(folder: Path) -> Path:
-    """Upstream's repository with the releases 1.0, 1.1 and 1.2."""
+def make_upstream(folder: Path, **more: Edit) -> Path:
+    """Upstream's repository with the releases 1.0, 1.1 and 1.2; `more` files from the first on."""
     folder.mkdir(parents=True)
     git(folder, "init", "--quiet", "--initial-branch=master")
-    _release(folder, "1.0", dict(UPSTREAM))
+    _release(folder, "1.0", UPSTREAM | more)
     moved: Edit = '"""Steps, now with\na docstring."""\n\n\n' + STORE
     _release(folder, "1.1", {"metaflow/store.py": moved} | _version("1.0", "1.1"))
     landed: dict[str, Edit] = {

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Door: from a topic to its upstream issue and pull request."""
+
+import json
+from typing import Annotated
+
+import typer
+
+import door
+from patchstack.series import Topic, load_series
+from patchstack.source import pinned_source
+from pullrequests.errors import ForeignCommitError
+from pullrequests.gates import parse_override
+from pullrequests.github import Call
+from pullrequests.sections import load_text, state_ai_usage
+from pullrequests.submission import Plan, Prepared, Submission
+
+
+def open_pr(
+    topic_name: Annotated[
+        str, typer.Argument(metavar="TOPIC", help="A topic of patches/series.toml.")
+    ],
+    issue: Annotated[
+        bool,
+        typer.Option(
+            "--issue",
+            help="The issue that upstream wants first, drafted in patches/TOPIC/issue.md, instead.",
+        ),
+    ] = False,
+    submit: Annotated[
+        bool,
+        typer.Option("--submit", help="Push to the fork, and open a draft or update what is open."),
+    ] = False,
+    ready: Annotated[
+        bool,
+        typer.Option(
+            "--ready", help="Submit and take out of draft. Every gate must be green; takes minutes."
+        ),
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--override",
+            metavar="GATE=REASON",
+            help="Go on without a gate. The reason is kept, and shown in the pull request.",
+        ),
+    ] = None,
+    statement: Annotated[
+        bool,
+        typer.Option("--statement", help="Be asked how the code came about, as upstream asks."),
+    ] = False,
+    replaced: Annotated[
+        str | None,
+        typer.Option(
+            "--replace",
+            metavar="SHA",
+            help="The commit on the fork's branch that is not ours, and that you have taken over.",
+        ),
+    ] = None,
+) -> None:
+    """Prepare the pull request of a topic; with --submit, open it as a draft or update it.
+
+    Without --submit nothing outside of this checkout changes. The topic is built on the pin,
+    every rule of upstream's is a gate with a verdict and a remedy, the body is written to
+    `build/pull_requests/`, and what would be pushed and called is shown.
+
+    Run it again whenever it was interrupted: it goes on, and opens nothing twice. On an update
+    only the generated block of the body is replaced. The topic's branch is pushed to the fork
+    of series.toml and to nothing else, and only over what was pushed from here.
+    """
+    project = door.project()
+    reasons = dict(map(parse_override, overrides or ()))
+    series = load_series(project)
+    topic = series.topic(topic_name)
+    submission = Submission(project, series, pinned_source(project, series.pin), topic)
+    if issue:
+        return _issue(submission, submit)
+    if statement:
+        _ask(submission)
+    prepared = submission.prepare(reasons, replaced, upstream_tests=ready)
+    _show(submission, prepared)
+    if isinstance(prepared.plan, ForeignCommitError):
+        door.out.print(prepared.plan.range_diff, markup=False)
+    if submit or ready:
+        for step in submission.submit(prepared, reasons, ready=ready):
+            door.out.print(step, markup=False)
+    return None
+
+
+def _issue(submission: Submission, submit: bool) -> None:
+    file, call = submission.draft_issue()
+    door.out.print(call.body["body"], markup=False)
+    door.out.print(f"from {submission.project.show(file)}: edit it there", markup=False)
+    if submit:
+        for step in submission.open_issue(call):
+            door.out.print(step, markup=False)
+    else:
+        door.out.print(_said(call, submission.project.show(file)), markup=False)
+
+
+def _ask(submission: Submission) -> None:
+    topic: Topic = submission.topic
+    if load_text(submission.project, topic).ai is not None:
+        return
+    used = typer.confirm("Were AI tools used in any part of this contribution?", default=None)
+    description = ""
+    if used:
+        asked = ("Which ones?", "For what?", "Did you review, understand and test all of it?")
+        description = "\n".join(f"- {question} {typer.prompt(question)}" for question in asked)
+    state_ai_usage(submission.project, topic, description)
+
+
+def _show(submission: Submission, prepared: Prepared) -> None:
+    for gate in prepared.gates:
+        line = f"{gate.verdict.value:4}  {gate.name:12}  {gate.finding}"
+        door.out.print(line.rstrip(), markup=False)
+        if gate.remedy:
+            door.out.print(f"{'':20}{gate.remedy}", markup=False)
+    door.out.print(prepared.stat, markup=False)
+    where = submission.project.show(prepared.body_file)
+    door.out.print(prepared.body_file.read_text(encoding="utf-8"), markup=False)
+    door.out.print(f"body: {where}")
+    plan = prepared.plan
+    if not isinstance(plan, Plan):
+        door.out.print(f"not to be submitted now: {plan}", markup=False)
+        return
+    if plan.edited:
+        door.out.print("note: the body on GitHub was edited outside of the block: that text stays")
+    if plan.push.new != plan.push.old:
+        door.out.print("git " + " ".join(plan.push.arguments), markup=False)
+    if plan.call:
+        door.out.print(_said(plan.call, where), markup=False)
+    if plan.push.new == plan.push.old and not plan.call:
+        door.out.print("nothing to push and nothing to call: all is there")
+
+
+def _said(call: Call, body: str) -> str:
+    content = {**call.body, "body": f"<{body}>"}
+    return f"gh api --method {call.method} {call.path} {json.dumps(content, ensure_ascii=False)}"
+
+
+if __name__ == "__main__":
+    door.run(open_pr)

@@ -1,0 +1,124 @@
+"""data/pull_requests.json: what was pushed and opened, and what was last seen of it.
+
+Written by the doors and committed, so that a rerun from anywhere goes on where the last one
+ended. No token and no text of other people is kept.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from enum import Enum
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from patchstack.errors import SeriesError
+from patchstack.project import Project
+from patchstack.series import Number, Series, Sha1, Sha256, Table, Topic
+
+
+class Kind(str, Enum):
+    ISSUE = "issue"
+    PULL = "pull request"
+
+
+class State(str, Enum):
+    OPEN = "open"
+    DRAFT = "draft"
+    CLOSED = "closed"
+    MERGED = "merged"
+    UNKNOWN = "unknown"
+
+
+class Seen(Table):
+    """An issue or a pull request as it last was. Without `at`, nobody has looked yet."""
+
+    kind: Kind
+    state: State = State.UNKNOWN
+    at: str = ""  # UTC, ISO 8601
+    review: str = ""
+    checks: str = ""
+    comment: str = ""  # who commented last, and when
+    head: str = ""  # commit of the branch, of a pull request
+
+
+class Entry(Table):
+    """What is known about a topic."""
+
+    issue: Number | None = None
+    pull_request: Number | None = None
+    # The commit on the fork's branch; `pushing` is written before a push and is it after.
+    pushed: Sha1 | None = None
+    pushing: Sha1 | None = None
+    # What `pushed` was made of: the pin, and the hash of the patches.
+    pin: Sha1 | None = None
+    patches: Sha256 | None = None
+    # Gate -> why the contributor goes on without it.
+    overrides: dict[str, str] = Field(default_factory=dict)
+    # "owner/name#1" -> what was last seen there.
+    seen: dict[str, Seen] = Field(default_factory=dict)
+
+
+class RecordFile(Table):
+    topics: dict[str, Entry] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """The file; every change is on disk before `put` returns."""
+
+    file: Path
+
+    @classmethod
+    def of(cls, project: Project) -> "Record":
+        return cls(project.root / "data" / "pull_requests.json")
+
+    def entries(self) -> dict[str, Entry]:
+        try:
+            return RecordFile.model_validate_json(self.file.read_bytes()).topics
+        except FileNotFoundError:
+            return {}
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "not JSON"
+            raise SeriesError(
+                f"data/{self.file.name}: {where}: {first['msg']}: restore the file with git"
+            ) from None
+
+    def get(self, topic: str) -> Entry:
+        return self.entries().get(topic, Entry())
+
+    def put(self, topic: str, **changes: object) -> Entry:
+        """Change fields of a topic's entry."""
+        entries = self.entries()
+        entry = entries.get(topic, Entry()).model_copy(update=changes)
+        topics = {**entries, topic: entry}
+        content = {
+            "topics": {
+                name: topics[name].model_dump(mode="json", exclude_defaults=True) for name in topics
+            }
+        }
+        self.file.parent.mkdir(exist_ok=True)
+        write(self.file, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        return entry
+
+
+def hash_patches(series: Series, topic: Topic) -> str:
+    """SHA-256 of the patches of a topic and of all it depends on."""
+    found = hashlib.sha256()
+    for one in series.closure(topic):
+        for patch in series.patches[one.name]:
+            found.update(hashlib.sha256(patch.data).digest())
+    return found.hexdigest()
+
+
+def write(file: Path, text: str) -> None:
+    """Replace a file in one rename."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8", newline="")
+    partial.replace(file)
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

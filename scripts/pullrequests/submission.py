@@ -1,0 +1,284 @@
+"""A topic's issue and pull request: prepared in full, then carried out as they were shown.
+
+Every step leaves what it did in the record before the next one begins, and looks for what
+an earlier run may have made before it makes anything: a run that is killed anywhere is
+continued by the next, and nothing is ever opened twice.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patchstack import source as upstream_source
+from patchstack.git import scratch
+from patchstack.project import Project
+from patchstack.series import Intent, Series, Topic
+from patchstack.source import Source
+from patchstack.stack import Builder
+from pullrequests import body, gates
+from pullrequests.errors import (
+    GateClosedError,
+    GitHubError,
+    PushError,
+    ServerError,
+    SubmissionError,
+    TextError,
+    UnprocessableError,
+)
+from pullrequests.evidence import read_evidence
+from pullrequests.fork import Push, carry_out, refuse_foreign, remote_branch
+from pullrequests.gates import Gate
+from pullrequests.github import DELAYS, Call, GitHub
+from pullrequests.record import Entry, Kind, Record, Seen, State, hash_patches, now, write
+from pullrequests.repository import repositories
+from pullrequests.sections import Text, load_template, load_text
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a submission would do outside."""
+
+    push: Push
+    # None where the pull request is there and its body needs no change.
+    call: Call | None
+    existing: Any
+    # People changed the body on GitHub outside of the block: that stays.
+    edited: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a submission is made of; `plan` is the reason where there can be none now."""
+
+    gates: tuple[Gate, ...]
+    stat: str
+    body_file: Path
+    tip: str
+    plan: Plan | GitHubError | PushError | SubmissionError
+
+    @property
+    def closed(self) -> list[Gate]:
+        return [gate for gate in self.gates if not gate.passed]
+
+
+class Submission:
+    """A topic on its way to upstream."""
+
+    def __init__(self, project: Project, series: Series, source: Source, topic: Topic) -> None:
+        self.project, self.series, self.source, self.topic = project, series, source, topic
+        self.upstream, self.fork = repositories(series)
+        self.github = GitHub(self.upstream.host)
+        self.record = Record.of(project)
+
+    @property
+    def entry(self) -> Entry:
+        return self.record.get(self.topic.name)
+
+    def linked_issue(self, text: Text) -> int | None:
+        return self.topic.issue or text.issue or self.entry.issue
+
+    def prepare(
+        self, reasons: dict[str, str], replaced: str | None = None, *, upstream_tests: bool = False
+    ) -> Prepared:
+        """Look at everything and change nothing but the file with the body, under build/.
+
+        `reasons` are overrides of gates, beside those on record. `replaced` is a commit on the
+        fork's branch that is not ours and may go.
+        """
+        series, topic = self.series, self.topic
+        text = load_text(self.project, topic)
+        template = load_template(self.source)
+        evidence = read_evidence(self.project, series, topic)
+        issue = self.linked_issue(text)
+        found = [*gates.judge_text(series, text, evidence)]
+        found.append(gates.judge_issue(self.github, series, text, issue))
+        found += gates.judge_patches(
+            self.project, series, self.source, topic, upstream_tests=upstream_tests
+        )
+        judged = gates.override(found, {**self.entry.overrides, **reasons})
+        block = body.render_block(series, topic, evidence, judged)
+        kind = text.kind(bool(gates.core_paths(series.patches[topic.name])))
+        rendered = body.render_body(template, text, kind, issue, block)
+        file = self.project.build / "pull_requests" / f"{topic.name}.md"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(file, rendered)
+        with (
+            self.project.exclusive(),
+            scratch(self.project, self.source.repo, keep_objects=True) as repo,
+        ):
+            start, tip = Builder(repo, self.source, series).branch(topic)
+            stat = repo.git("diff", "--stat=100", start, tip).decode(errors="replace")
+        plan: Plan | GitHubError | PushError | SubmissionError
+        try:
+            plan = self._plan(tip, replaced, rendered, block)
+        except (GitHubError, PushError, SubmissionError) as error:
+            plan = error
+        return Prepared(tuple(judged), stat, file, tip, plan)
+
+    def submit(self, prepared: Prepared, reasons: dict[str, str], *, ready: bool) -> Iterator[str]:
+        """Push, open or update, and with `ready` take out of draft; says each step it did."""
+        self._refuse(prepared, ready)
+        plan, series = prepared.plan, self.series
+        if not isinstance(plan, Plan):
+            raise plan
+        name, tip, number = self.topic.name, prepared.tip, f"{self.upstream.slug}#"
+        with self.project.exclusive():
+            self.record.put(name, overrides={**self.entry.overrides, **reasons}, pushing=tip)
+            with scratch(self.project, self.source.repo, keep_objects=False) as repo:
+                pushed = carry_out(repo, plan.push)
+            made_of = {"pin": series.pin.commit, "patches": hash_patches(series, self.topic)}
+            self.record.put(name, pushed=tip, pushing=None, **made_of)
+            yield f"{'pushed' if pushed else 'already pushed'} {tip[:12]} to {self.fork.slug}"
+            if plan.existing is None and plan.call:
+                call = plan.call
+                pull = _make(self._find_pull, lambda: self.github.change(call))
+                yield f"opened {number}{pull['number']}: {pull['html_url']}"
+            elif plan.call:
+                pull = self.github.change(plan.call)
+                yield f"updated {number}{pull['number']}: {pull['html_url']}"
+            else:
+                pull = plan.existing
+                yield f"{number}{pull['number']} is up to date: {pull['html_url']}"
+            self._remember_pull(pull, tip, draft=pull["draft"])
+            if ready and pull["draft"]:
+                self.github.mark_ready(pull["node_id"])
+                self._remember_pull(pull, tip, draft=False)
+                yield f"{number}{pull['number']} is ready for review"
+
+    def draft_issue(self) -> tuple[Path, Call]:
+        """The issue that upstream wants first: its file, drafted from pr.md if there is none."""
+        file = self.project.patches / self.topic.name / "issue.md"
+        if not file.is_file():
+            write(file, body.render_issue(load_text(self.project, self.topic)))
+        title, _, content = file.read_text(encoding="utf-8").partition("\n")
+        if not title.startswith("# ") or not content.strip():
+            raise TextError(
+                f"{self.project.show(file)}: the first line is '# ' and the title, the issue is "
+                "below: mend it, or delete the file to have it drafted again"
+            )
+        marked = f"{content.strip()}\n\n{body.issue_marker(self.topic)}\n"
+        return file, Call(
+            "POST", f"{self.upstream.path}/issues", {"title": title[2:].strip(), "body": marked}
+        )
+
+    def open_issue(self, call: Call) -> Iterator[str]:
+        """Open it, unless the topic has one."""
+        if self.topic.intent is Intent.NEVER:
+            raise SubmissionError(f"topic '{self.topic.name}' is never submitted: {self._reason()}")
+        with self.project.exclusive():
+            number = self.linked_issue(load_text(self.project, self.topic))
+            if number is not None:
+                yield f"{self.upstream.slug}#{number} is the topic's issue already"
+                return
+            issue = _make(self._find_issue, lambda: self.github.change(call))
+            reference = f"{self.upstream.slug}#{issue['number']}"
+            seen = {**self.entry.seen, reference: Seen(kind=Kind.ISSUE, state=State.OPEN, at=now())}
+            self.record.put(self.topic.name, issue=issue["number"], seen=seen)
+            yield f"opened {reference}: {issue['html_url']}"
+
+    def _plan(self, tip: str, replaced: str | None, rendered: str, block: str) -> Plan:
+        upstream = self.github.get(self.upstream.path)
+        fork = self.github.get(self.fork.path)
+        parent = (fork.get("parent") or {}).get("full_name", "nothing")
+        if not self.fork.same(fork["full_name"]) or not self.upstream.same(parent):
+            raise PushError(
+                f"{self.fork.slug} is {fork['full_name']}, a fork of {parent}, on GitHub: correct "
+                "fork.repository in patches/series.toml"
+            )
+        existing = self._find_pull()
+        entry = self.entry
+        ours = [sha for sha in (entry.pushed, entry.pushing, replaced) if sha]
+        with scratch(self.project, self.source.repo, keep_objects=False) as repo:
+            old = remote_branch(repo, self.fork, self.topic.branch)
+            push = Push(self.fork, self.topic.branch, tip, old)
+            refuse_foreign(repo, push, self.source.base, ours)
+        if existing is None:
+            head = f"{self.fork.owner}:{self.topic.branch}"
+            content = {"title": self.topic.title, "head": head, "base": upstream["default_branch"]}
+            new = {**content, "body": rendered, "draft": True, "maintainer_can_modify": True}
+            return Plan(push, Call("POST", f"{self.upstream.path}/pulls", new), None, False)
+        current = existing["body"] or ""
+        path = f"{self.upstream.path}/pulls/{existing['number']}"
+        updated = body.replace_block(current, block, f"{self.upstream.slug}#{existing['number']}")
+        edited = body.without_block(current) != body.without_block(rendered)
+        call = Call("PATCH", path, {"body": updated}) if updated != current else None
+        return Plan(push, call, existing, edited)
+
+    def _find_pull(self) -> Any:
+        """The open pull request of the topic's branch, or None; a closed one ends it here."""
+        label = f"{self.fork.owner}:{self.topic.branch}"
+        # GitHub answers with every pull request there is where it does not know the head.
+        pulls = [
+            pull
+            for pull in self.github.pages(f"{self.upstream.path}/pulls", state="all", head=label)
+            if pull["head"]["label"].lower() == label.lower()
+        ]
+        if not pulls and self.entry.pull_request:
+            pulls = [self.github.get(f"{self.upstream.path}/pulls/{self.entry.pull_request}")]
+        for pull in pulls:
+            if pull["state"] == "open":
+                return pull
+        if not pulls:
+            return None
+        name = f"{self.upstream.slug}#{pulls[0]['number']}"
+        if pulls[0]["merged_at"]:
+            raise SubmissionError(f"{name} is merged: take the topic out at the next rebase")
+        raise SubmissionError(
+            f"{name} was closed upstream: settle it there and have it reopened; a new attempt is a "
+            "new branch of the topic in patches/series.toml"
+        )
+
+    def _find_issue(self) -> Any:
+        """The issue that an earlier run opened without coming to record it, or None."""
+        login, marker = self.github.get("user")["login"], body.issue_marker(self.topic)
+        mine = self.github.pages(f"{self.upstream.path}/issues", creator=login, state="all")
+        return next((issue for issue in mine if marker in (issue["body"] or "")), None)
+
+    def _refuse(self, prepared: Prepared, ready: bool) -> None:
+        if self.topic.intent is not Intent.SUBMIT:
+            raise SubmissionError(
+                f"topic '{self.topic.name}' has intent '{self.topic.intent.value}': "
+                f'{self._reason()}; if that is settled, set intent = "submit"'
+            )
+        if self.source.kind is upstream_source.Kind.SDIST:
+            raise SubmissionError(
+                "an sdist has no history that a branch could stand on: run `git submodule update "
+                "--init` and scripts/apply_patches.py first"
+            )
+        if ready and prepared.closed:
+            names = "; ".join(f"{gate.name} ({gate.finding})" for gate in prepared.closed)
+            raise GateClosedError(
+                f"not ready: {names}: see the remedies above, or give a reason with --override"
+            )
+
+    def _reason(self) -> str:
+        return self.topic.reason.rstrip(".")
+
+    def _remember_pull(self, pull: Any, tip: str, *, draft: bool) -> None:
+        state = State.DRAFT if draft else State.OPEN
+        seen = Seen(kind=Kind.PULL, state=state, at=now(), head=tip)
+        reference = f"{self.upstream.slug}#{pull['number']}"
+        seen_by_reference = {**self.entry.seen, reference: seen}
+        self.record.put(self.topic.name, pull_request=pull["number"], seen=seen_by_reference)
+
+
+def _make(find: Callable[[], Any], create: Callable[[], Any]) -> Any:
+    """What `find` finds, else what `create` makes: a lost answer is no reason for a second one."""
+    for delay in (*DELAYS, None):
+        found = find()
+        if found is not None:
+            return found
+        try:
+            return create()
+        except UnprocessableError:
+            found = find()
+            if found is None:
+                raise
+            return found
+        except ServerError:
+            if delay is None:
+                raise
+            time.sleep(delay)
+    return None

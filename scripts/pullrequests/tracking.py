@@ -1,0 +1,152 @@
+"""What became of the issues and pull requests of every topic.
+
+The record keeps what was last seen and when; the table in status.md is derived from the
+record and series.toml alone, so that it can be rebuilt without a network.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from patchstack.project import Project
+from patchstack.series import Series, Topic
+from pullrequests.errors import NotFoundError, TextError
+from pullrequests.github import GitHub
+from pullrequests.record import Entry, Record, Seen, now, write
+from pullrequests.repository import repositories
+
+BEGIN, END = "<!-- pull requests: begin -->", "<!-- pull requests: end -->"
+_TABLE = re.compile(rf"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+COLUMNS = ("topic", "where", "state", "review", "checks", "last comment", "branch", "seen")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one issue or pull request of a topic stands; `branch` is ours beside upstream's."""
+
+    topic: str
+    reference: str
+    seen: Seen
+    branch: str
+
+
+def refresh(series: Series, record: Record) -> Iterator[str]:
+    """Ask GitHub about everything on record; says what is not there. Raises `GitHubError`."""
+    github = GitHub(repositories(series)[0].host)
+    for topic in series.topics:
+        for reference, before in known(series, topic, record.get(topic.name)).items():
+            try:
+                seen = _look(github, reference, before.kind)
+            except NotFoundError as error:
+                yield str(error)
+                continue
+            record.put(topic.name, seen={**record.get(topic.name).seen, reference: seen})
+
+
+def known(series: Series, topic: Topic, entry: Entry) -> dict[str, Seen]:
+    """What there is to look at: what series.toml names, and what the record holds."""
+    slug = repositories(series)[0].slug
+    unseen: dict[str, Seen] = {}
+    for number in filter(None, (topic.issue, entry.issue)):
+        unseen[f"{slug}#{number}"] = Seen(kind="issue", state="unknown")
+    for number in filter(None, (topic.pull_request, entry.pull_request)):
+        unseen[f"{slug}#{number}"] = Seen(kind="pull request", state="unknown")
+    return unseen | entry.seen
+
+
+def standings(project: Project, series: Series) -> list[Standing]:
+    """Every topic's issues and pull requests as they were last seen."""
+    entries, tips = Record.of(project).entries(), _tips(project, series)
+    found = []
+    for topic in series.topics:
+        entry = entries.get(topic.name, Entry())
+        own = f"{repositories(series)[0].slug}#{entry.pull_request}"
+        for reference, seen in known(series, topic, entry).items():
+            branch = _branch(series, topic, entry, seen, tips) if reference == own else ""
+            found.append(Standing(topic.name, reference, seen, branch))
+    return found
+
+
+def rewrite_status(project: Project, standings: list[Standing]) -> bool:
+    """Put the table into status.md; whether that changed anything."""
+    file = project.root / "status.md"
+    text = file.read_text(encoding="utf-8")
+    if len(_TABLE.findall(text)) != 1:
+        raise TextError(f"status.md: put the lines '{BEGIN}' and '{END}' where the table belongs")
+    lines = ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ("---",) * len(COLUMNS))]
+    lines += ["| " + " | ".join(cells(one)) + " |" for one in standings]
+    table = "\n".join((BEGIN, *lines, END))
+    new = _TABLE.sub(lambda _: table, text)
+    if new != text:
+        write(file, new)
+    return new != text
+
+
+def cells(standing: Standing) -> tuple[str, ...]:
+    """A row of the table, in the order of `COLUMNS`."""
+    seen = standing.seen
+    state = seen.state + (
+        ": propose its removal at the next rebase" if seen.state == "merged" else ""
+    )
+    what = f"{seen.kind} {standing.reference}"
+    row = (standing.topic, what, state, seen.review, seen.checks, seen.comment, standing.branch)
+    return (*row, seen.at or "not verified yet")
+
+
+def _branch(series: Series, topic: Topic, entry: Entry, seen: Seen, tips: dict[str, str]) -> str:
+    if seen.head and seen.head != entry.pushed:
+        return f"others pushed {seen.head[:12]}"
+    if entry.pin != series.pin.commit:
+        return "behind the pin"
+    if tips and tips[topic.name] != entry.pushed:
+        return "patches/ is ahead"
+    return "as pushed"
+
+
+def _look(github: GitHub, reference: str, kind: str) -> Seen:
+    slug, _, number = reference.partition("#")
+    # A fork usually has its issues switched off: a pull request is asked for as such.
+    if kind == "issue":
+        issue = github.get(f"repos/{slug}/issues/{number}")
+        comment = _last_comment(github, slug, number, issue["comments"])
+        return Seen(kind="issue", state=issue["state"], at=now(), comment=comment)
+    pull = github.get(f"repos/{slug}/pulls/{number}")
+    head = pull["head"]["sha"]
+    state = "merged" if pull["merged_at"] else pull["state"]
+    runs = github.get(f"repos/{slug}/commits/{head}/check-runs", per_page=100)["check_runs"]
+    return Seen(
+        kind="pull request",
+        state="draft" if state == "open" and pull["draft"] else state,
+        at=now(),
+        review=_review(github.pages(f"repos/{slug}/pulls/{number}/reviews")),
+        checks=_checks(runs),
+        comment=_last_comment(github, slug, number, pull["comments"]),
+        head=head,
+    )
+
+
+def _last_comment(github: GitHub, slug: str, number: str, count: int) -> str:
+    path = f"repos/{slug}/issues/{number}/comments"
+    last = github.get(path, per_page=1, page=count) if count else []
+    return "".join(f"{_login(one)} {one['created_at'][:10]}" for one in last)
+
+
+def _review(reviews: Iterator[Any]) -> str:
+    """The last word of every reviewer; a plain comment takes back neither approval nor refusal."""
+    words = {}
+    for review in reviews:
+        if review["state"] != "COMMENTED" or _login(review) not in words:
+            words[_login(review)] = review["state"].lower().replace("_", " ")
+    counted = Counter(word for word in words.values() if word not in ("dismissed", "pending"))
+    return ", ".join(f"{count} {word}" for word, count in sorted(counted.items()))
+
+
+def _checks(runs: list[Any]) -> str:
+    words = (str(run["conclusion"] or run["status"]).replace("_", " ") for run in runs)
+    return ", ".join(f"{count} {word}" for word, count in sorted(Counter(words).items()))
+
+
+def _login(one: Any) -> str:
+    return str((one["user"] or {}).get("login", "somebody"))
