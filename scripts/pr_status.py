@@ -21,7 +21,7 @@ def pr_status() -> None:
     project = door.project()
     series = load_series(project)
     try:
-        for problem in refresh(series, Record.of(project)):
+        for problem in refresh(series, Record(project)):
             door.progress.print(f"note: {problem}", markup=False)
     except OfflineError as error:
         door.progress.print(f"note: last known state: {error}", markup=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 from patchstack.apply import Refs
 from patchstack.check import check_series
-from patchstack.errors import PatchStackError
+from patchstack.errors import GateError, PatchStackError
 from patchstack.patch import Patch
 from patchstack.project import Project
 from patchstack.series import Series, Topic
@@ -111,10 +111,10 @@ def judge_text(series: Series, text: Text, evidence: Evidence) -> Iterator[Gate]
     )
     wanted = [SUMMARY, REPRODUCTION, ROOT_CAUSE, CORRECT, FAILURE_MODES, TESTS, NON_GOALS]
     missing = [heading for heading in wanted if not text.has(heading)]
+    finding = f"nothing under {', '.join(missing)}" if missing else ""
     if FAILURE_MODES not in missing and text.failure_modes < 2:
-        missing.append(f"{FAILURE_MODES} (2 numbered ones, has {text.failure_modes})")
-    finding = f"nothing under {', '.join(missing)}" if missing else f"{len(wanted)} sections"
-    yield _gate("text", not missing, finding, f"write it in {where}")
+        finding = f"{finding} {FAILURE_MODES}: {text.failure_modes} numbered, 2 needed".lstrip()
+    yield _gate("text", not finding, finding or f"{len(wanted)} sections", f"write it in {where}")
     tests = [
         file.path
         for patch in patches
@@ -162,16 +162,21 @@ def judge_patches(
     own = series.closure(topic)
     alone = replace(series, topics=own, patches={one.name: series.patches[one.name] for one in own})
     clone = project.submodule if upstream_tests and source.kind is Kind.SUBMODULE else None
-    seen = set()
-    for result in check_series(project, alone, source, clone):
-        name = result.gate.name.lower()
-        seen.add(name)
-        finding = "; ".join(result.findings) or result.note
-        yield _gate(name, not result.findings, finding, "see make check, mend it and export")
+    seen, why = set(), "not run"
+    try:
+        for result in check_series(project, alone, source, clone):
+            name = result.gate.name.lower()
+            seen.add(name)
+            finding = "; ".join(result.findings) or result.note
+            yield _gate(name, not result.findings, finding, "see make check, mend it and export")
+    except GateError as error:
+        why = f"not run: {error}"
     for name in CHECKS:
         if name not in seen:
-            why = "runs with --ready, from the submodule" if name == "upstream" else "not run"
-            yield Gate(name, Verdict.UNKNOWN, why, "" if name == "upstream" else "see the others")
+            remedy = (
+                "runs last, with --ready, from the submodule" if name == "upstream" else "run again"
+            )
+            yield Gate(name, Verdict.UNKNOWN, why, remedy)
 
 
 def judge_issue(github: GitHub, series: Series, text: Text, number: int | None) -> Gate:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -18,7 +19,7 @@ from patchstack.project import Project
 from patchstack.series import Number, Series, Sha1, Sha256, Table, Topic
 
 
-class Kind(str, Enum):
+class Item(str, Enum):
     ISSUE = "issue"
     PULL = "pull request"
 
@@ -34,7 +35,7 @@ class State(str, Enum):
 class Seen(Table):
     """An issue or a pull request as it last was. Without `at`, nobody has looked yet."""
 
-    kind: Kind
+    kind: Item
     state: State = State.UNKNOWN
     at: str = ""  # UTC, ISO 8601
     review: str = ""
@@ -68,11 +69,11 @@ class RecordFile(Table):
 class Record:
     """The file; every change is on disk before `put` returns."""
 
-    file: Path
+    project: Project
 
-    @classmethod
-    def of(cls, project: Project) -> "Record":
-        return cls(project.root / "data" / "pull_requests.json")
+    @property
+    def file(self) -> Path:
+        return self.project.root / "data" / "pull_requests.json"
 
     def entries(self) -> dict[str, Entry]:
         try:
@@ -89,19 +90,18 @@ class Record:
     def get(self, topic: str) -> Entry:
         return self.entries().get(topic, Entry())
 
-    def put(self, topic: str, **changes: object) -> Entry:
-        """Change fields of a topic's entry."""
-        entries = self.entries()
-        entry = entries.get(topic, Entry()).model_copy(update=changes)
-        topics = {**entries, topic: entry}
-        content = {
-            "topics": {
-                name: topics[name].model_dump(mode="json", exclude_defaults=True) for name in topics
-            }
-        }
-        self.file.parent.mkdir(exist_ok=True)
-        write(self.file, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-        return entry
+    def put(self, topic: str, **changes: Any) -> None:
+        """Change fields of a topic's entry; of fields that are tables, the named lines."""
+        with self.project.exclusive():
+            entries = self.entries()
+            entry = entries.get(topic, Entry())
+            for name in ("overrides", "seen"):
+                changes[name] = {**getattr(entry, name), **changes.get(name, {})}
+            entries[topic] = entry.model_copy(update=changes)
+            content = RecordFile(topics=entries).model_dump(mode="json", exclude_defaults=True)
+            self.file.parent.mkdir(exist_ok=True)
+            text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+            write(self.file, text + "\n")
 
 
 def hash_patches(series: Series, topic: Topic) -> str:

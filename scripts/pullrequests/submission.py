@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchstack import source as upstream_source
 from patchstack.git import scratch
 from patchstack.project import Project
 from patchstack.series import Intent, Series, Topic
-from patchstack.source import Source
+from patchstack.source import Kind, Source
 from patchstack.stack import Builder
 from pullrequests import body, gates
 from pullrequests.errors import (
@@ -31,7 +30,7 @@ from pullrequests.evidence import read_evidence
 from pullrequests.fork import Push, carry_out, refuse_foreign, remote_branch
 from pullrequests.gates import Gate
 from pullrequests.github import DELAYS, Call, GitHub
-from pullrequests.record import Entry, Kind, Record, Seen, State, hash_patches, now, write
+from pullrequests.record import Entry, Item, Record, Seen, State, hash_patches, now, write
 from pullrequests.repository import repositories
 from pullrequests.sections import Text, load_template, load_text
 
@@ -70,7 +69,7 @@ class Submission:
         self.project, self.series, self.source, self.topic = project, series, source, topic
         self.upstream, self.fork = repositories(series)
         self.github = GitHub(self.upstream.host)
-        self.record = Record.of(project)
+        self.record = Record(project)
 
     @property
     def entry(self) -> Entry:
@@ -92,12 +91,16 @@ class Submission:
         template = load_template(self.source)
         evidence = read_evidence(self.project, series, topic)
         issue = self.linked_issue(text)
+        reasons = {**self.entry.overrides, **reasons}
         found = [*gates.judge_text(series, text, evidence)]
         found.append(gates.judge_issue(self.github, series, text, issue))
-        found += gates.judge_patches(
+        judged = gates.override(found, reasons)
+        # They take minutes: not before all that is cheaper is green.
+        upstream_tests = upstream_tests and all(gate.passed for gate in judged)
+        checked = gates.judge_patches(
             self.project, series, self.source, topic, upstream_tests=upstream_tests
         )
-        judged = gates.override(found, {**self.entry.overrides, **reasons})
+        judged += gates.override([*checked], reasons)
         block = body.render_block(series, topic, evidence, judged)
         kind = text.kind(bool(gates.core_paths(series.patches[topic.name])))
         rendered = body.render_body(template, text, kind, issue, block)
@@ -125,7 +128,7 @@ class Submission:
             raise plan
         name, tip, number = self.topic.name, prepared.tip, f"{self.upstream.slug}#"
         with self.project.exclusive():
-            self.record.put(name, overrides={**self.entry.overrides, **reasons}, pushing=tip)
+            self.record.put(name, overrides=reasons, pushing=tip)
             with scratch(self.project, self.source.repo, keep_objects=False) as repo:
                 pushed = carry_out(repo, plan.push)
             made_of = {"pin": series.pin.commit, "patches": hash_patches(series, self.topic)}
@@ -174,8 +177,8 @@ class Submission:
                 return
             issue = _make(self._find_issue, lambda: self.github.change(call))
             reference = f"{self.upstream.slug}#{issue['number']}"
-            seen = {**self.entry.seen, reference: Seen(kind=Kind.ISSUE, state=State.OPEN, at=now())}
-            self.record.put(self.topic.name, issue=issue["number"], seen=seen)
+            seen = Seen(kind=Item.ISSUE, state=State.OPEN, at=now())
+            self.record.put(self.topic.name, issue=issue["number"], seen={reference: seen})
             yield f"opened {reference}: {issue['html_url']}"
 
     def _plan(self, tip: str, replaced: str | None, rendered: str, block: str) -> Plan:
@@ -242,7 +245,7 @@ class Submission:
                 f"topic '{self.topic.name}' has intent '{self.topic.intent.value}': "
                 f'{self._reason()}; if that is settled, set intent = "submit"'
             )
-        if self.source.kind is upstream_source.Kind.SDIST:
+        if self.source.kind is Kind.SDIST:
             raise SubmissionError(
                 "an sdist has no history that a branch could stand on: run `git submodule update "
                 "--init` and scripts/apply_patches.py first"
@@ -258,10 +261,9 @@ class Submission:
 
     def _remember_pull(self, pull: Any, tip: str, *, draft: bool) -> None:
         state = State.DRAFT if draft else State.OPEN
-        seen = Seen(kind=Kind.PULL, state=state, at=now(), head=tip)
+        seen = Seen(kind=Item.PULL, state=state, at=now(), head=tip)
         reference = f"{self.upstream.slug}#{pull['number']}"
-        seen_by_reference = {**self.entry.seen, reference: seen}
-        self.record.put(self.topic.name, pull_request=pull["number"], seen=seen_by_reference)
+        self.record.put(self.topic.name, pull_request=pull["number"], seen={reference: seen})
 
 
 def _make(find: Callable[[], Any], create: Callable[[], Any]) -> Any:

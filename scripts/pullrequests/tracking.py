@@ -14,10 +14,10 @@ from patchstack.project import Project
 from patchstack.series import Series, Topic
 from pullrequests.errors import NotFoundError, TextError
 from pullrequests.github import GitHub
-from pullrequests.record import Entry, Record, Seen, now, write
+from pullrequests.record import Entry, Item, Record, Seen, State, hash_patches, now, write
 from pullrequests.repository import repositories
 
-BEGIN, END = "<!-- pull requests: begin -->", "<!-- pull requests: end -->"
+BEGIN, END = "<!-- START pull-requests -->", "<!-- END pull-requests -->"
 _TABLE = re.compile(rf"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 COLUMNS = ("topic", "where", "state", "review", "checks", "last comment", "branch", "seen")
 
@@ -42,7 +42,7 @@ def refresh(series: Series, record: Record) -> Iterator[str]:
             except NotFoundError as error:
                 yield str(error)
                 continue
-            record.put(topic.name, seen={**record.get(topic.name).seen, reference: seen})
+            record.put(topic.name, seen={reference: seen})
 
 
 def known(series: Series, topic: Topic, entry: Entry) -> dict[str, Seen]:
@@ -50,21 +50,21 @@ def known(series: Series, topic: Topic, entry: Entry) -> dict[str, Seen]:
     slug = repositories(series)[0].slug
     unseen: dict[str, Seen] = {}
     for number in filter(None, (topic.issue, entry.issue)):
-        unseen[f"{slug}#{number}"] = Seen(kind="issue", state="unknown")
+        unseen[f"{slug}#{number}"] = Seen(kind=Item.ISSUE)
     for number in filter(None, (topic.pull_request, entry.pull_request)):
-        unseen[f"{slug}#{number}"] = Seen(kind="pull request", state="unknown")
+        unseen[f"{slug}#{number}"] = Seen(kind=Item.PULL)
     return unseen | entry.seen
 
 
 def standings(project: Project, series: Series) -> list[Standing]:
     """Every topic's issues and pull requests as they were last seen."""
-    entries, tips = Record.of(project).entries(), _tips(project, series)
+    entries = Record(project).entries()
     found = []
     for topic in series.topics:
         entry = entries.get(topic.name, Entry())
         own = f"{repositories(series)[0].slug}#{entry.pull_request}"
         for reference, seen in known(series, topic, entry).items():
-            branch = _branch(series, topic, entry, seen, tips) if reference == own else ""
+            branch = _branch(series, topic, entry, seen) if reference == own else ""
             found.append(Standing(topic.name, reference, seen, branch))
     return found
 
@@ -87,38 +87,36 @@ def rewrite_status(project: Project, standings: list[Standing]) -> bool:
 def cells(standing: Standing) -> tuple[str, ...]:
     """A row of the table, in the order of `COLUMNS`."""
     seen = standing.seen
-    state = seen.state + (
-        ": propose its removal at the next rebase" if seen.state == "merged" else ""
-    )
-    what = f"{seen.kind} {standing.reference}"
+    landed = ": remove it at the next rebase" if seen.state is State.MERGED else ""
+    what, state = f"{seen.kind.value} {standing.reference}", seen.state.value + landed
     row = (standing.topic, what, state, seen.review, seen.checks, seen.comment, standing.branch)
     return (*row, seen.at or "not verified yet")
 
 
-def _branch(series: Series, topic: Topic, entry: Entry, seen: Seen, tips: dict[str, str]) -> str:
+def _branch(series: Series, topic: Topic, entry: Entry, seen: Seen) -> str:
     if seen.head and seen.head != entry.pushed:
         return f"others pushed {seen.head[:12]}"
     if entry.pin != series.pin.commit:
         return "behind the pin"
-    if tips and tips[topic.name] != entry.pushed:
+    if entry.patches != hash_patches(series, topic):
         return "patches/ is ahead"
     return "as pushed"
 
 
-def _look(github: GitHub, reference: str, kind: str) -> Seen:
+def _look(github: GitHub, reference: str, kind: Item) -> Seen:
     slug, _, number = reference.partition("#")
     # A fork usually has its issues switched off: a pull request is asked for as such.
-    if kind == "issue":
+    if kind is Item.ISSUE:
         issue = github.get(f"repos/{slug}/issues/{number}")
         comment = _last_comment(github, slug, number, issue["comments"])
-        return Seen(kind="issue", state=issue["state"], at=now(), comment=comment)
+        return Seen(kind=Item.ISSUE, state=State(issue["state"]), at=now(), comment=comment)
     pull = github.get(f"repos/{slug}/pulls/{number}")
     head = pull["head"]["sha"]
-    state = "merged" if pull["merged_at"] else pull["state"]
+    state = State.MERGED if pull["merged_at"] else State(pull["state"])
     runs = github.get(f"repos/{slug}/commits/{head}/check-runs", per_page=100)["check_runs"]
     return Seen(
-        kind="pull request",
-        state="draft" if state == "open" and pull["draft"] else state,
+        kind=Item.PULL,
+        state=State.DRAFT if state is State.OPEN and pull["draft"] else state,
         at=now(),
         review=_review(github.pages(f"repos/{slug}/pulls/{number}/reviews")),
         checks=_checks(runs),

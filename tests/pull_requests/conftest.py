@@ -115,6 +115,9 @@ Subtraction.
 - [ ] AI tools were used (describe below)
 """
 PLUGINS = "pytest\npytest-mock\npytest-timeout\n"
+SETUP = (
+    'from setuptools import setup\n\nsetup(name="metaflow", version="1.0", packages=["metaflow"])\n'
+)
 PASSES = "def test_passes():\n    assert True\n"
 
 
@@ -154,6 +157,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         **{
             ".github/pull_request_template.md": TEMPLATE,
             "devtools/requirements-devstack.txt": PLUGINS,
+            "setup.py": SETUP,
             "test/cmd/test_cmd.py": PASSES,
             "test/plugins/test_plugins.py": PASSES,
         },
@@ -197,6 +201,8 @@ class Contributor:
         self.sandbox.commit("Speed up step 10", {"metaflow/store.py": ("value + 10", text)})
         self.sandbox.opens("export_patches")
         self.sandbox.leave()
+        # Apply would keep these commits; what is pushed is always made of the patches.
+        self.sandbox.git("branch", "--quiet", "-D", "perf/core")
         self.sandbox.opens("apply_patches")
 
     @property

@@ -35,7 +35,7 @@ METHODS = {
 
 def load_description(build: Path) -> dict[str, Any]:
     """The description of `METHODS` and of what they refer to; raises OSError without npm."""
-    wanted = hashlib.sha256(json.dumps([PACKAGE, METHODS]).encode()).hexdigest()[:12]
+    wanted = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     file = build / "openapi" / f"{wanted}.json"
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +77,9 @@ def _cut(whole: Any) -> dict[str, Any]:
             todo += node
         elif isinstance(node, dict):
             todo += node.values()
+            # null is a value of what is nullable, but some lists of values forget it.
+            if node.get("nullable") and None not in node.get("enum", [None]):
+                node["enum"].append(None)
             if isinstance(node.get("$ref"), str):
                 _, _, kind, name = node["$ref"].split("/")
                 if name not in components.setdefault(kind, {}):
