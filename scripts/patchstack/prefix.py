@@ -36,6 +36,10 @@ def prefix(project: Project, series: Series, source: Source, topics: Collection[
         wheels = list(folder.glob("*.whl"))
         # Without a local version, which would be a difference to stock.
         wheel = wheels[0] if wheels else build_wheel(project, source, commit, "", folder)
+    return Prefix(tree, wheel, digest_patches(series, topics))
+
+
+def digest_patches(series: Series, topics: Collection[Topic]) -> str | None:
+    """Hash of the patch files of `topics` in order, 12 hex digits; None without any."""
     patches = [patch.data for topic in topics for patch in series.patches[topic.name]]
-    digest = hashlib.sha256(b"\0".join(patches)).hexdigest()[:12] if patches else None
-    return Prefix(tree, wheel, digest)
+    return hashlib.sha256(b"\0".join(patches)).hexdigest()[:12] if patches else None

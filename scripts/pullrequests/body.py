@@ -44,8 +44,8 @@ def _tick(blank: str, kind: str | None) -> str:
 def render_block(series: Series, topic: Topic, evidence: Evidence, gates: Sequence[Gate]) -> str:
     """What is derived from patches/, data/ and the gates."""
     lines = []
-    if evidence.table:
-        lines += ["### Measurements", "", evidence.table, ""]
+    if evidence.tables:
+        lines += ["### Measurements", "", evidence.tables, ""]
     lines += ["### Commits", "", f"On {series.pin.release} ({series.pin.commit[:12]}):", ""]
     for patch in series.patches[topic.name]:
         subject, message = _escape(patch.subject), _message(patch)

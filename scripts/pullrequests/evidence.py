@@ -1,22 +1,78 @@
-"""The measurements that speak for a topic: its rows of data/results.tsv, as one table."""
+"""The measurements that speak for a topic: its rows of data/results.tsv, as tables.
+
+A row speaks for the topic as it is today if the patches that it measured, the code that
+measured it and the release are today's. What only older rows answer is named, and refused.
+"""
 
 from dataclasses import dataclass
 
+from bench.arms import ARMS, CONTROLS
+from bench.errors import BenchError
+from bench.results import Row, load_rows
+from bench.session import code_hash
+from patchstack.prefix import digest_patches
 from patchstack.project import Project
 from patchstack.series import Series, Topic
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A Markdown table of results, and why there is none or not all of them, a line each."""
+    """Results in Markdown, and what is missing or stale, a line each."""
 
-    table: str
+    tables: str
     findings: tuple[str, ...]
 
 
 def read_evidence(project: Project, series: Series, topic: Topic) -> Evidence:
-    """The rows whose series and benchmark code are those of today; others are named."""
-    file = project.root / "data" / "results.tsv"
-    if not file.is_file():
-        return Evidence("", (f"no {project.show(file)}",))
-    raise NotImplementedError(series, topic)
+    """What was measured of the topic, as far as it is fresh."""
+    try:
+        rows = load_rows(project.root / "data" / "results.tsv")
+        patches, code = hash_series(series, topic), code_hash()
+        today = [row for row in rows if (row.bench, row.release) == (code, series.pin.release)]
+        fresh = [row for row in today if row.series == patches]
+        findings = _stale(rows, fresh, topic, f"series {patches}, benchmark {code}")
+        if not fresh:
+            what = f"no results of series {patches} by benchmark {code}"
+            return Evidence("", (*findings, what))
+        controls = [row for row in today if row.arm in CONTROLS]
+        return Evidence(_tables([*controls, *fresh]), findings)
+    except BenchError as error:
+        return Evidence("", (str(error),))
+
+
+def hash_series(series: Series, topic: Topic) -> str | None:
+    """What rows call the series up to and including a topic."""
+    return digest_patches(series, series.topics[: series.topics.index(topic) + 1])
+
+
+def _stale(rows: list[Row], fresh: list[Row], topic: Topic, today: str) -> tuple[str, ...]:
+    """Questions that only older rows of the topic's own arms answer."""
+    arms = {arm.name for arm in ARMS if arm.tree == topic.name}
+    answered = {_question(row) for row in fresh}
+    old = {
+        f"stale: {row.workload} by {row.arm}: series {row.series}, benchmark {row.bench}; "
+        f"today {today}"
+        for row in rows
+        if row.arm in arms and _question(row) not in answered
+    }
+    return tuple(sorted(old))
+
+
+def _question(row: Row) -> tuple[str, ...]:
+    return row.workload, row.payload, row.store, row.arm
+
+
+def _tables(rows: list[Row]) -> str:
+    """One for each question, of the newest machine among `rows`."""
+    # These import scipy, which takes longer than all the rest where there is nothing to show.
+    from bench.statistics import compare_arms, select_newest
+    from bench.tables import MARKS, beside_stock, by_question, markdown
+
+    selection = select_newest(rows)
+    parts = [f"{selection.environment}. {MARKS}."]
+    for question, contrasts in by_question(compare_arms(selection.rows)).items():
+        ours = [one for one in contrasts if one.arm not in CONTROLS]
+        if ours:
+            table = markdown(beside_stock(ours))
+            parts.append(f"<details>\n<summary>{question}</summary>\n\n{table}\n\n</details>")
+    return "\n\n".join(parts)

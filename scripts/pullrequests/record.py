@@ -4,7 +4,6 @@ Written by the doors and committed, so that a rerun from anywhere goes on where 
 ended. No token and no text of other people is kept.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from patchstack.errors import SeriesError
 from patchstack.project import Project
-from patchstack.series import Number, Series, Sha1, Sha256, Table, Topic
+from patchstack.series import Number, Sha1, Table
 
 
 class Item(str, Enum):
@@ -52,9 +51,9 @@ class Entry(Table):
     # The commit on the fork's branch; `pushing` is written before a push and is it after.
     pushed: Sha1 | None = None
     pushing: Sha1 | None = None
-    # What `pushed` was made of: the pin, and the hash of the patches.
+    # What `pushed` was made of: the pin, and the digest of its patches.
     pin: Sha1 | None = None
-    patches: Sha256 | None = None
+    patches: str | None = None
     # Gate -> why the contributor goes on without it.
     overrides: dict[str, str] = Field(default_factory=dict)
     # "owner/name#1" -> what was last seen there.
@@ -102,15 +101,6 @@ class Record:
             self.file.parent.mkdir(exist_ok=True)
             text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
             write(self.file, text + "\n")
-
-
-def hash_patches(series: Series, topic: Topic) -> str:
-    """SHA-256 of the patches of a topic and of all it depends on."""
-    found = hashlib.sha256()
-    for one in series.closure(topic):
-        for patch in series.patches[one.name]:
-            found.update(hashlib.sha256(patch.data).digest())
-    return found.hexdigest()
 
 
 def write(file: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from patchstack.git import scratch
+from patchstack.prefix import digest_patches
 from patchstack.project import Project
 from patchstack.series import Intent, Series, Topic
 from patchstack.source import Kind, Source
@@ -30,7 +31,7 @@ from pullrequests.evidence import read_evidence
 from pullrequests.fork import Push, carry_out, refuse_foreign, remote_branch
 from pullrequests.gates import Gate
 from pullrequests.github import DELAYS, Call, GitHub
-from pullrequests.record import Entry, Item, Record, Seen, State, hash_patches, now, write
+from pullrequests.record import Entry, Item, Record, Seen, State, now, write
 from pullrequests.repository import repositories
 from pullrequests.sections import Text, load_template, load_text
 
@@ -131,7 +132,10 @@ class Submission:
             self.record.put(name, overrides=reasons, pushing=tip)
             with scratch(self.project, self.source.repo, keep_objects=False) as repo:
                 pushed = carry_out(repo, plan.push)
-            made_of = {"pin": series.pin.commit, "patches": hash_patches(series, self.topic)}
+            made_of = {
+                "pin": series.pin.commit,
+                "patches": digest_patches(series, series.closure(self.topic)),
+            }
             self.record.put(name, pushed=tip, pushing=None, **made_of)
             yield f"{'pushed' if pushed else 'already pushed'} {tip[:12]} to {self.fork.slug}"
             if plan.existing is None and plan.call:

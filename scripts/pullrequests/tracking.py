@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from patchstack.prefix import digest_patches
 from patchstack.project import Project
 from patchstack.series import Series, Topic
 from pullrequests.errors import NotFoundError, TextError
 from pullrequests.github import GitHub
-from pullrequests.record import Entry, Item, Record, Seen, State, hash_patches, now, write
+from pullrequests.record import Entry, Item, Record, Seen, State, now, write
 from pullrequests.repository import repositories
 
 BEGIN, END = "<!-- START pull-requests -->", "<!-- END pull-requests -->"
@@ -98,7 +99,7 @@ def _branch(series: Series, topic: Topic, entry: Entry, seen: Seen) -> str:
         return f"others pushed {seen.head[:12]}"
     if entry.pin != series.pin.commit:
         return "behind the pin"
-    if entry.patches != hash_patches(series, topic):
+    if entry.patches != digest_patches(series, series.closure(topic)):
         return "patches/ is ahead"
     return "as pushed"
 

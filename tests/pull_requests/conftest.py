@@ -15,6 +15,7 @@ from description import load_description
 from sandbox import (
     FOLDER,
     ROOT,
+    Edit,
     Ended,
     Sandbox,
     clean_environment,
@@ -195,10 +196,11 @@ class Contributor:
         assert ended.err.count("\n") == 1 and ended.err.startswith(f"{door}: "), ended.err
         return ended.err
 
-    def amend(self, text: str = "10 + value") -> None:
+    def amend(self, **more: Edit) -> None:
         """Change the topic: export and apply, as a contributor does."""
+        faster: dict[str, Edit] = {"metaflow/store.py": ("value + 10", "10 + value")}
         self.sandbox.switch("perf/core")
-        self.sandbox.commit("Speed up step 10", {"metaflow/store.py": ("value + 10", text)})
+        self.sandbox.commit("Speed up step 10", faster | more)
         self.sandbox.opens("export_patches")
         self.sandbox.leave()
         # Apply would keep these commits; what is pushed is always made of the patches.
