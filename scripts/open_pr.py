@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 import door
-from patchstack.series import Topic, load_series
+from patchstack.project import Project
+from patchstack.series import Series, Topic, load_series
 from patchstack.source import pinned_source
 from pullrequests.errors import ForeignCommitError
 from pullrequests.gates import parse_override
 from pullrequests.github import Call
+from pullrequests.issue import draft_issue, open_issue
 from pullrequests.sections import load_text, state_ai_usage
 from pullrequests.submission import Plan, Prepared, Submission
 
@@ -72,13 +74,13 @@ def open_pr(
     reasons = dict(map(parse_override, overrides or ()))
     series = load_series(project)
     topic = series.topic(topic_name)
-    submission = Submission(project, series, pinned_source(project, series.pin), topic)
     if issue:
-        return _issue(submission, submit)
+        return _issue(project, series, topic, submit)
     if statement:
-        _ask(submission)
+        _ask(project, topic)
+    submission = Submission(project, series, pinned_source(project, series.pin), topic)
     prepared = submission.prepare(reasons, replaced, upstream_tests=ready)
-    _show(submission, prepared)
+    _show(project, prepared)
     if isinstance(prepared.plan, ForeignCommitError):
         door.out.print(prepared.plan.range_diff, markup=False)
     if submit or ready:
@@ -87,37 +89,37 @@ def open_pr(
     return None
 
 
-def _issue(submission: Submission, submit: bool) -> None:
-    file, call = submission.draft_issue()
+def _issue(project: Project, series: Series, topic: Topic, submit: bool) -> None:
+    file, call = draft_issue(project, series, topic)
+    where = project.show(file)
     door.out.print(call.body["body"], markup=False)
-    door.out.print(f"from {submission.project.show(file)}: edit it there", markup=False)
-    if submit:
-        for step in submission.open_issue(call):
-            door.out.print(step, markup=False)
-    else:
-        door.out.print(_said(call, submission.project.show(file)), markup=False)
+    door.out.print(f"from {where}: edit it there", markup=False)
+    if not submit:
+        door.out.print(_said(call, where), markup=False)
+        return
+    for step in open_issue(project, series, topic, call):
+        door.out.print(step, markup=False)
 
 
-def _ask(submission: Submission) -> None:
-    topic: Topic = submission.topic
-    if load_text(submission.project, topic).ai is not None:
+def _ask(project: Project, topic: Topic) -> None:
+    if load_text(project, topic).ai is not None:
         return
     used = typer.confirm("Were AI tools used in any part of this contribution?", default=None)
     description = ""
     if used:
         asked = ("Which ones?", "For what?", "Did you review, understand and test all of it?")
         description = "\n".join(f"- {question} {typer.prompt(question)}" for question in asked)
-    state_ai_usage(submission.project, topic, description)
+    state_ai_usage(project, topic, description)
 
 
-def _show(submission: Submission, prepared: Prepared) -> None:
+def _show(project: Project, prepared: Prepared) -> None:
     for gate in prepared.gates:
         line = f"{gate.verdict.value:4}  {gate.name:12}  {gate.finding}"
         door.out.print(line.rstrip(), markup=False)
         if gate.remedy:
             door.out.print(f"{'':20}{gate.remedy}", markup=False)
     door.out.print(prepared.stat, markup=False)
-    where = submission.project.show(prepared.body_file)
+    where = project.show(prepared.body_file)
     door.out.print(prepared.body_file.read_text(encoding="utf-8"), markup=False)
     door.out.print(f"body: {where}")
     plan = prepared.plan

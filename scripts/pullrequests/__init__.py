@@ -2,6 +2,7 @@
 
 `repository` names repositories, `github` is the only way to GitHub (the real `gh`), `fork`
 the only way a push leaves this machine. `sections` reads what people wrote, `gates` judges
-it, `body` renders it, `submission` carries it out, `record` remembers what was done, and
-`tracking` looks what became of it. Nothing here parses arguments or prints.
+it, `evidence` measures it, `body` renders it, `issue` and `submission` carry it out, `record`
+remembers what was done, and `tracking` looks what became of it. Nothing here parses
+arguments or prints.
 """

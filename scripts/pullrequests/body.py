@@ -1,4 +1,4 @@
-"""Pull request and issue as text: upstream's template, filled.
+"""A pull request as text: upstream's template, filled.
 
 What is derived (results, commits, gates gone without) stands in one fenced block. It is all
 that an update replaces: everything else belongs to whoever edits it on GitHub.
@@ -73,29 +73,6 @@ def replace_block(body: str, block: str, where: str) -> str:
 def without_block(body: str) -> str:
     """What people wrote, whatever line ends the web page gave it."""
     return _BLOCK.sub("", body).replace("\r\n", "\n").strip()
-
-
-def issue_marker(topic: Topic) -> str:
-    """What tells our issue from others, should its number be lost."""
-    return f"<!-- metaflow-perf: issue of {topic.name} -->"
-
-
-def render_issue(text: Text) -> str:
-    """A draft, from what pr.md says of the problem; the first line is the title."""
-    wanted = (
-        ("Problem", "Root Cause"),
-        ("Reproduction", REPRODUCTION),
-        ("Proposed change", "Summary"),
-        ("Failure modes considered", "Failure Modes Considered"),
-        ("Not part of it", "Non-Goals"),
-    )
-    parts = [f"# {text.topic.title}"]
-    parts += [
-        f"## {heading}\n\n{text.sections[section]}"
-        for heading, section in wanted
-        if text.has(section)
-    ]
-    return "\n\n".join(parts) + "\n"
 
 
 def _message(patch: Patch) -> str:

@@ -7,10 +7,6 @@ class TextError(PatchStackError):
     """What a person has to write is missing or cannot be read."""
 
 
-class GateClosedError(PatchStackError):
-    """A gate that is not green stands before what was asked for."""
-
-
 class PushError(PatchStackError):
     """A push was refused: by this code, or by the fork."""
 
@@ -27,7 +23,7 @@ class ForeignCommitError(PushError):
 
 
 class SubmissionError(PatchStackError):
-    """GitHub's side is in a state that a person has to decide about."""
+    """A person has to decide something first: here, or on GitHub."""
 
 
 class GitHubError(PatchStackError):

@@ -25,7 +25,7 @@ SETTINGS = (
     ("push.followTags", "false"),
     ("push.recurseSubmodules", "no"),
 )
-_OPTIONS = tuple(part for name, value in SETTINGS for part in ("-c", f"{name}={value}"))
+OPTIONS = tuple(part for name, value in SETTINGS for part in ("-c", f"{name}={value}"))
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def carry_out(repo: Repo, push: Push) -> bool:
 
 
 def _git(repo: Repo, *args: str) -> str:
-    done = repo.run(*_OPTIONS, *args)
+    done = repo.run(*OPTIONS, *args)
     if done.returncode == 0:
         return done.stdout.decode(errors="surrogateescape")
     said = (done.stderr + done.stdout).decode(errors="replace")

@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -71,8 +71,26 @@ class GitHub:
             page, full = page + 1, len(items) == PER_PAGE
 
     def change(self, call: Call) -> Any:
-        """Make a call once if it creates something, until it is answered if it does not."""
-        return self._once(call) if call.method == "POST" else self._repeat(call)
+        """Make a call that may be made again, and is where the server fails."""
+        return self._repeat(call)
+
+    def create(self, call: Call, find: Callable[[], Any]) -> Any:
+        """What `find` finds, else what `call` creates: a lost answer makes no second one."""
+        for delay in (*DELAYS, 0):
+            found = find()
+            if found is not None:
+                return found
+            try:
+                return self._once(call)
+            except UnprocessableError:
+                found = find()
+                if found is None:
+                    raise
+                return found
+            except ServerError as error:
+                failed = error
+                time.sleep(delay)
+        raise failed
 
     def mark_ready(self, node: str) -> None:
         """Take a pull request out of draft: the one thing that REST cannot do."""

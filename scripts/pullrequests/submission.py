@@ -1,16 +1,16 @@
-"""A topic's issue and pull request: prepared in full, then carried out as they were shown.
+"""A topic's pull request: prepared in full, then carried out as it was shown.
 
 Every step leaves what it did in the record before the next one begins, and looks for what
 an earlier run may have made before it makes anything: a run that is killed anywhere is
 continued by the next, and nothing is ever opened twice.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from patchstack.errors import PatchStackError
 from patchstack.git import scratch
 from patchstack.prefix import digest_patches
 from patchstack.project import Project
@@ -18,22 +18,15 @@ from patchstack.series import Intent, Series, Topic
 from patchstack.source import Kind, Source
 from patchstack.stack import Builder
 from pullrequests import body, gates
-from pullrequests.errors import (
-    GateClosedError,
-    GitHubError,
-    PushError,
-    ServerError,
-    SubmissionError,
-    TextError,
-    UnprocessableError,
-)
+from pullrequests.errors import PushError, SubmissionError
 from pullrequests.evidence import read_evidence
 from pullrequests.fork import Push, carry_out, refuse_foreign, remote_branch
 from pullrequests.gates import Gate
-from pullrequests.github import DELAYS, Call, GitHub
+from pullrequests.github import Call, GitHub
+from pullrequests.issue import linked_issue
 from pullrequests.record import Entry, Item, Record, Seen, State, now, write
 from pullrequests.repository import repositories
-from pullrequests.sections import Text, load_template, load_text
+from pullrequests.sections import load_template, load_text
 
 
 @dataclass(frozen=True)
@@ -56,11 +49,7 @@ class Prepared:
     stat: str
     body_file: Path
     tip: str
-    plan: Plan | GitHubError | PushError | SubmissionError
-
-    @property
-    def closed(self) -> list[Gate]:
-        return [gate for gate in self.gates if not gate.passed]
+    plan: Plan | PatchStackError
 
 
 class Submission:
@@ -76,9 +65,6 @@ class Submission:
     def entry(self) -> Entry:
         return self.record.get(self.topic.name)
 
-    def linked_issue(self, text: Text) -> int | None:
-        return self.topic.issue or text.issue or self.entry.issue
-
     def prepare(
         self, reasons: dict[str, str], replaced: str | None = None, *, upstream_tests: bool = False
     ) -> Prepared:
@@ -91,7 +77,7 @@ class Submission:
         text = load_text(self.project, topic)
         template = load_template(self.source)
         evidence = read_evidence(self.project, series, topic)
-        issue = self.linked_issue(text)
+        issue = linked_issue(text, self.entry)
         reasons = {**self.entry.overrides, **reasons}
         found = [*gates.judge_text(series, text, evidence)]
         found.append(gates.judge_issue(self.github, series, text, issue))
@@ -114,10 +100,10 @@ class Submission:
         ):
             start, tip = Builder(repo, self.source, series).branch(topic)
             stat = repo.git("diff", "--stat=100", start, tip).decode(errors="replace")
-        plan: Plan | GitHubError | PushError | SubmissionError
+        plan: Plan | PatchStackError
         try:
             plan = self._plan(tip, replaced, rendered, block)
-        except (GitHubError, PushError, SubmissionError) as error:
+        except PatchStackError as error:
             plan = error
         return Prepared(tuple(judged), stat, file, tip, plan)
 
@@ -129,7 +115,8 @@ class Submission:
             raise plan
         name, tip, number = self.topic.name, prepared.tip, f"{self.upstream.slug}#"
         with self.project.exclusive():
-            self.record.put(name, overrides=reasons, pushing=tip)
+            # Before the push, so that a kill behind it leaves no commit that is not known as ours.
+            self.record.put(name, overrides=reasons, pushed=plan.push.old, pushing=tip)
             with scratch(self.project, self.source.repo, keep_objects=False) as repo:
                 pushed = carry_out(repo, plan.push)
             made_of = {
@@ -139,8 +126,7 @@ class Submission:
             self.record.put(name, pushed=tip, pushing=None, **made_of)
             yield f"{'pushed' if pushed else 'already pushed'} {tip[:12]} to {self.fork.slug}"
             if plan.existing is None and plan.call:
-                call = plan.call
-                pull = _make(self._find_pull, lambda: self.github.change(call))
+                pull = self.github.create(plan.call, self._find_pull)
                 yield f"opened {number}{pull['number']}: {pull['html_url']}"
             elif plan.call:
                 pull = self.github.change(plan.call)
@@ -153,37 +139,6 @@ class Submission:
                 self.github.mark_ready(pull["node_id"])
                 self._remember_pull(pull, tip, draft=False)
                 yield f"{number}{pull['number']} is ready for review"
-
-    def draft_issue(self) -> tuple[Path, Call]:
-        """The issue that upstream wants first: its file, drafted from pr.md if there is none."""
-        file = self.project.patches / self.topic.name / "issue.md"
-        if not file.is_file():
-            write(file, body.render_issue(load_text(self.project, self.topic)))
-        title, _, content = file.read_text(encoding="utf-8").partition("\n")
-        if not title.startswith("# ") or not content.strip():
-            raise TextError(
-                f"{self.project.show(file)}: the first line is '# ' and the title, the issue is "
-                "below: mend it, or delete the file to have it drafted again"
-            )
-        marked = f"{content.strip()}\n\n{body.issue_marker(self.topic)}\n"
-        return file, Call(
-            "POST", f"{self.upstream.path}/issues", {"title": title[2:].strip(), "body": marked}
-        )
-
-    def open_issue(self, call: Call) -> Iterator[str]:
-        """Open it, unless the topic has one."""
-        if self.topic.intent is Intent.NEVER:
-            raise SubmissionError(f"topic '{self.topic.name}' is never submitted: {self._reason()}")
-        with self.project.exclusive():
-            number = self.linked_issue(load_text(self.project, self.topic))
-            if number is not None:
-                yield f"{self.upstream.slug}#{number} is the topic's issue already"
-                return
-            issue = _make(self._find_issue, lambda: self.github.change(call))
-            reference = f"{self.upstream.slug}#{issue['number']}"
-            seen = Seen(kind=Item.ISSUE, state=State.OPEN, at=now())
-            self.record.put(self.topic.name, issue=issue["number"], seen={reference: seen})
-            yield f"opened {reference}: {issue['html_url']}"
 
     def _plan(self, tip: str, replaced: str | None, rendered: str, block: str) -> Plan:
         upstream = self.github.get(self.upstream.path)
@@ -222,13 +177,11 @@ class Submission:
             for pull in self.github.pages(f"{self.upstream.path}/pulls", state="all", head=label)
             if pull["head"]["label"].lower() == label.lower()
         ]
-        if not pulls and self.entry.pull_request:
-            pulls = [self.github.get(f"{self.upstream.path}/pulls/{self.entry.pull_request}")]
         for pull in pulls:
             if pull["state"] == "open":
                 return pull
         if not pulls:
-            return None
+            return self._refuse_other_branch(label)
         name = f"{self.upstream.slug}#{pulls[0]['number']}"
         if pulls[0]["merged_at"]:
             raise SubmissionError(f"{name} is merged: take the topic out at the next rebase")
@@ -237,54 +190,38 @@ class Submission:
             "new branch of the topic in patches/series.toml"
         )
 
-    def _find_issue(self) -> Any:
-        """The issue that an earlier run opened without coming to record it, or None."""
-        login, marker = self.github.get("user")["login"], body.issue_marker(self.topic)
-        mine = self.github.pages(f"{self.upstream.path}/issues", creator=login, state="all")
-        return next((issue for issue in mine if marker in (issue["body"] or "")), None)
+    def _refuse_other_branch(self, label: str) -> None:
+        """A topic whose branch was renamed gets no second pull request beside its open one."""
+        number = self.entry.pull_request
+        if number is None:
+            return
+        pull = self.github.get(f"{self.upstream.path}/pulls/{number}")
+        if pull["state"] == "open" and pull["head"]["label"].lower() != label.lower():
+            raise SubmissionError(
+                f"{self.upstream.slug}#{number} is open from {pull['head']['label']}: close it, or "
+                "give the topic that branch again in patches/series.toml"
+            )
 
     def _refuse(self, prepared: Prepared, ready: bool) -> None:
         if self.topic.intent is not Intent.SUBMIT:
             raise SubmissionError(
                 f"topic '{self.topic.name}' has intent '{self.topic.intent.value}': "
-                f'{self._reason()}; if that is settled, set intent = "submit"'
+                f'{self.topic.reason}; if that is settled, set intent = "submit"'
             )
         if self.source.kind is Kind.SDIST:
             raise SubmissionError(
                 "an sdist has no history that a branch could stand on: run `git submodule update "
                 "--init` and scripts/apply_patches.py first"
             )
-        if ready and prepared.closed:
-            names = "; ".join(f"{gate.name} ({gate.finding})" for gate in prepared.closed)
-            raise GateClosedError(
-                f"not ready: {names}: see the remedies above, or give a reason with --override"
+        closed = [f"{gate.name} ({gate.finding})" for gate in prepared.gates if not gate.passed]
+        if ready and closed:
+            raise SubmissionError(
+                f"not ready: {'; '.join(closed)}: see the remedies above, or give a reason with "
+                "--override"
             )
-
-    def _reason(self) -> str:
-        return self.topic.reason.rstrip(".")
 
     def _remember_pull(self, pull: Any, tip: str, *, draft: bool) -> None:
         state = State.DRAFT if draft else State.OPEN
         seen = Seen(kind=Item.PULL, state=state, at=now(), head=tip)
         reference = f"{self.upstream.slug}#{pull['number']}"
         self.record.put(self.topic.name, pull_request=pull["number"], seen={reference: seen})
-
-
-def _make(find: Callable[[], Any], create: Callable[[], Any]) -> Any:
-    """What `find` finds, else what `create` makes: a lost answer is no reason for a second one."""
-    for delay in (*DELAYS, None):
-        found = find()
-        if found is not None:
-            return found
-        try:
-            return create()
-        except UnprocessableError:
-            found = find()
-            if found is None:
-                raise
-            return found
-        except ServerError:
-            if delay is None:
-                raise
-            time.sleep(delay)
-    return None

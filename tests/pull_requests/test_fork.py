@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from conftest import FORK, Contributor
 from sandbox import git
+from stub import TOKEN
 from test_open_pr import forks_refs
 
 from patchstack.errors import SeriesError
 from patchstack.git import Repo
 from pullrequests.errors import PushError
-from pullrequests.fork import Push, carry_out, remote_branch
+from pullrequests.fork import OPTIONS, Push, carry_out, remote_branch
 from pullrequests.repository import Repository, repositories
 
 
@@ -183,6 +184,18 @@ def test_tracing_shows_no_token(contributor: Contributor) -> None:
     token = contributor.env["GH_TOKEN"].encode()
     for file in contributor.sandbox.root.rglob("*"):
         assert not file.is_file() or token not in file.read_bytes(), file
+
+
+def test_the_account_is_ghs_and_nobody_elses(
+    contributor: Contributor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in contributor.env.items():
+        monkeypatch.setenv(name, value)
+    repo = Repo(contributor.sandbox.tree)
+    repo.git("config", "credential.helper", "!echo username=evil; echo password=evil; :")
+    asked = b"protocol=https\nhost=github.com\n\n"
+    said = repo.git(*OPTIONS, "credential", "fill", input=asked).decode()
+    assert f"password={TOKEN}" in said and "evil" not in said
 
 
 @pytest.mark.parametrize("url", ["https://github.com/a", "http://github.com/a/b", "a/b", ""])

@@ -147,10 +147,19 @@ def test_a_kill_between_the_push_and_its_record(contributor: Contributor, tmp_pa
     group.write_text(str(process.pid))
     assert process.wait() == -signal.SIGKILL
     hook.unlink()
-    assert contributor.github.head("perf/core") == contributor.tip
+    pushed = contributor.tip
+    assert contributor.github.head("perf/core") == pushed
     assert '"pushed"' not in contributor.state
-    # Another tip by now: what was pushed is still known as ours.
+    # Another tip by now, and killed again, before its push: the first one is still ours.
     contributor.amend()
+    stop = contributor.github.fork_git / "hooks" / "pre-receive"
+    stop.write_text(f"#!/bin/sh\nkill -9 -$(cat '{group}')\nexit 1\n")
+    stop.chmod(0o755)
+    process = door(contributor)
+    group.write_text(str(process.pid))
+    assert process.wait() == -signal.SIGKILL
+    stop.unlink()
+    assert contributor.github.head("perf/core") == pushed
     contributor.opens("core", "--submit")
     assert contributor.github.head("perf/core") == contributor.tip
 
@@ -184,6 +193,17 @@ def test_a_closed_pull_request(contributor: Contributor, merged: bool, said: str
     assert said in contributor.refused("core", "--submit")
     assert contributor.github.head("perf/core") == pushed
     assert changes(contributor) == [f"POST {PULLS}"]
+
+
+def test_a_renamed_branch_opens_no_second_one(contributor: Contributor) -> None:
+    contributor.opens("core", "--submit")
+    contributor.sandbox.edit_series(('branch = "perf/core"', 'branch = "perf/again"'))
+    line = contributor.refused("core", "--submit")
+    assert "Netflix/metaflow#101 is open from KRRT7:perf/core: close it, or" in line
+    assert contributor.github.head("perf/again") is None
+    contributor.github.close(101)
+    contributor.opens("core", "--submit")
+    assert [pull["state"] for pull in contributor.github.pulls] == ["closed", "open"]
 
 
 def push_as_maintainer(contributor: Contributor, tmp_path: Path) -> str:
