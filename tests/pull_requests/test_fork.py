@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import FORK, Contributor
 from sandbox import git
-from stub import TOKEN
+from stub import TOKEN, Fault
 from test_open_pr import forks_refs
 
 from patchstack.errors import SeriesError
@@ -178,9 +178,9 @@ def test_tracing_shows_no_token(contributor: Contributor) -> None:
     """`Contributor.run` looks through the output; here everything speaks, and files are read."""
     tracing = {"GH_DEBUG": "api", "DEBUG": "1", "GIT_TRACE": "1", "GIT_TRACE_CURL": "1"}
     contributor.opens("core", "--submit", **tracing)
-    contributor.github.parent = f"ghp_{'x' * 36}/metaflow"
-    line = contributor.run("core", "--submit", **tracing).err
-    assert "a fork of" in line
+    said = {"message": f"No {TOKEN} here, nor github_pat_11ABC_def"}
+    contributor.github.faults.append(Fault("GET", f"/repos/{FORK}", 403, said))
+    assert "No *** here, nor *** (status 403)" in contributor.refused("core", "--submit", **tracing)
     token = contributor.env["GH_TOKEN"].encode()
     for file in contributor.sandbox.root.rglob("*"):
         assert not file.is_file() or token not in file.read_bytes(), file

@@ -359,9 +359,6 @@ def test_a_failure_is_one_line_with_a_remedy(
     contributor.github.faults.append(fault)
     assert said in contributor.refused("core", "--submit")
     assert contributor.github.pulls == []
-    contributor.github.faults.clear()
-    contributor.opens("core", "--submit")
-    assert len(contributor.github.pulls) == 1
 
 
 def test_a_server_that_fails_once_is_asked_again(contributor: Contributor) -> None:
