@@ -26,7 +26,9 @@ def pr_status() -> None:
     except OfflineError as error:
         door.progress.print(f"note: last known state: {error}", markup=False)
     found = standings(project, series)
-    table = Table(*COLUMNS, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, overflow="fold")
     for standing in found:
         table.add_row(*cells(standing)[:-1], _age(standing.seen.at))
     door.out.print(table)

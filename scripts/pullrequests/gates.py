@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from patchstack.apply import Refs
+from patchstack.check import Gate as Check
 from patchstack.check import check_series
 from patchstack.errors import GateError, PatchStackError
 from patchstack.patch import Patch
@@ -78,8 +79,7 @@ class Gate:
         return self.verdict not in (Verdict.FAILED, Verdict.UNKNOWN)
 
 
-# The gates of scripts/check_patches.py, which have their own names there.
-CHECKS = ("alone", "form", "lint", "compiles", "black", "python", "tests", "upstream")
+CHECKS = tuple(check.name.lower() for check in Check)
 OWN = ("core-runtime", "depends", "exported", "text", "tests-added", "size", "evidence", "issue")
 STATEMENT = "statement"
 OVERRIDABLE = (*OWN, *CHECKS)
@@ -161,22 +161,20 @@ def judge_patches(
     yield _gate("exported", not moved, f"branch {topic.branch} {finding}", remedy)
     own = series.closure(topic)
     alone = replace(series, topics=own, patches={one.name: series.patches[one.name] for one in own})
-    clone = project.submodule if upstream_tests and source.kind is Kind.SUBMODULE else None
+    upstream = source if upstream_tests and source.kind is Kind.SUBMODULE else None
     seen, why = set(), "not run"
     try:
-        for result in check_series(project, alone, source, clone):
+        for result in check_series(project, alone, source, upstream):
             name = result.gate.name.lower()
             seen.add(name)
             finding = "; ".join(result.findings) or result.note
             yield _gate(name, not result.findings, finding, "see make check, mend it and export")
     except GateError as error:
         why = f"not run: {error}"
+    last = "runs with --ready, from the submodule, where what is cheaper is green"
     for name in CHECKS:
         if name not in seen:
-            remedy = (
-                "runs last, with --ready, from the submodule" if name == "upstream" else "run again"
-            )
-            yield Gate(name, Verdict.UNKNOWN, why, remedy)
+            yield Gate(name, Verdict.UNKNOWN, why, last if name == "upstream" else "run again")
 
 
 def judge_issue(github: GitHub, series: Series, text: Text, number: int | None) -> Gate:

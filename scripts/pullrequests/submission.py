@@ -48,7 +48,6 @@ class Prepared:
     gates: tuple[Gate, ...]
     stat: str
     body_file: Path
-    tip: str
     plan: Plan | PatchStackError
 
 
@@ -105,7 +104,7 @@ class Submission:
             plan = self._plan(tip, replaced, rendered, block)
         except PatchStackError as error:
             plan = error
-        return Prepared(tuple(judged), stat, file, tip, plan)
+        return Prepared(tuple(judged), stat, file, plan)
 
     def submit(self, prepared: Prepared, reasons: dict[str, str], *, ready: bool) -> Iterator[str]:
         """Push, open or update, and with `ready` take out of draft; says each step it did."""
@@ -113,7 +112,7 @@ class Submission:
         plan, series = prepared.plan, self.series
         if not isinstance(plan, Plan):
             raise plan
-        name, tip, number = self.topic.name, prepared.tip, f"{self.upstream.slug}#"
+        name, tip, number = self.topic.name, plan.push.new, f"{self.upstream.slug}#"
         with self.project.exclusive():
             # Before the push, so that a kill behind it leaves no commit that is not known as ours.
             self.record.put(name, overrides=reasons, pushed=plan.push.old, pushing=tip)

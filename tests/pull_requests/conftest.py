@@ -167,6 +167,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(folder, "clone", "--quiet", "--bare", str(upstream), str(fork))
     sandbox = make_project(folder / FOLDER, upstream, "submodule")
     (sandbox.project.patches / "core" / "pr.md").write_text(PR_MD)
+    url = f"https://github.com/{UPSTREAM}"
+    sandbox.edit_series(("https://upstream.invalid/metaflow", url))
+    git(sandbox.root, "config", "--file", ".gitmodules", "submodule.metaflow.url", url)
+    git(sandbox.root, "add", "metaflow")  # at the pin, where it is checked out
     sandbox.apply()
     return folder
 
@@ -243,10 +247,7 @@ def contributor(tmp_path: Path, template: Path, github: GitHub, gh: Path) -> Con
     root = tmp_path / FOLDER
     shutil.copytree(template / FOLDER, root, symlinks=True)
     sandbox = Sandbox(root, "submodule")
-    sandbox.edit_series(
-        ("https://upstream.invalid/metaflow", f"https://github.com/{UPSTREAM}"),
-        ("https://fork.invalid/metaflow", github.fork_git.as_uri()),
-    )
+    sandbox.edit_series(("https://fork.invalid/metaflow", github.fork_git.as_uri()))
     config = tmp_path / "gh"
     path = f"{gh.parent}{os.pathsep}{os.environ['PATH']}"
     env = {"GH_CONFIG_DIR": str(config), "GH_TOKEN": TOKEN, "PATH": path}

@@ -14,6 +14,7 @@ from patchstack.errors import SeriesError
 from patchstack.git import Repo
 from pullrequests.errors import PushError
 from pullrequests.fork import OPTIONS, Push, carry_out, remote_branch
+from pullrequests.github import redact
 from pullrequests.repository import Repository, repositories
 
 
@@ -196,6 +197,14 @@ def test_the_account_is_ghs_and_nobody_elses(
     asked = b"protocol=https\nhost=github.com\n\n"
     said = repo.git(*OPTIONS, "credential", "fill", input=asked).decode()
     assert f"password={TOKEN}" in said and "evil" not in said
+
+
+def test_a_token_of_any_form_is_kept_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "of-an-enterprise")
+    assert (
+        redact("GitHub: of-an-enterprise is\nnot ghs_A1 nor github_pat_2")
+        == "GitHub: *** is not *** nor ***"
+    )
 
 
 @pytest.mark.parametrize("url", ["https://github.com/a", "http://github.com/a/b", "a/b", ""])
