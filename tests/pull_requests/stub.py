@@ -311,7 +311,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             github.requests.append(request)
             status, answer, headers = 0, None, {}
             fault = self.fault(request)
-            if self.headers.get("Authorization") != f"token {TOKEN}":
+            if (self.headers.get("Authorization") or "").split(" ")[-1] != TOKEN:
                 fault = Fault("", "", 401, {"message": "Bad credentials"})
             if fault is None or fault.carried_out:
                 status, answer = github.answer(request)
