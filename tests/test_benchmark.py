@@ -35,7 +35,7 @@ from patchstack.project import Project
 from patchstack.series import load_series
 from patchstack.source import pinned_source
 
-FAMILY = frozenset({"parallel_map"})
+FAMILIES = frozenset({"parallel_map", "hash", "pack", "import", "flow"})
 PARALLEL_MAP = """
 import os
 
@@ -73,7 +73,7 @@ def make_tree(folder: Path, marker: str, body: str = "pass") -> Tree:
 def make_arms(notes: Path) -> tuple[Arm, ...]:
     """The controls and one more, each with a file for what it imports."""
     return tuple(
-        Arm(name, tree, FAMILY, settings={"NOTE": str(notes / name)})
+        Arm(name, tree, FAMILIES, settings={"NOTE": str(notes / name)})
         for name, tree in (*((one, UPSTREAM) for one in CONTROLS), ("patched", SERIES))
     )
 
