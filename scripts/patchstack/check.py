@@ -296,11 +296,13 @@ def _own_tests(project: Project, series: Series, source: Source, tips: Tips) -> 
             continue
         tip = tips.topics[topic.name][1]
         # Without the extras first: what does not opt in must work all the same.
-        for extras in dict.fromkeys(((), topic.test_extras)):
-            wheel = build_wheel(project, source, tip, "", project.build / "wheels" / tree.name)
-            what = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
-            outcome = run_pytest(tree, [what, *TOPIC_TEST_PLUGINS], tests)
-            label = topic.name + (f" with {', '.join(extras)}" if extras else "")
+        wheel = build_wheel(project, source, tip, "", project.build / "wheels" / tree.name)
+        opted_in = (*topic.test_extras, *topic.test_packages)
+        for optional in dict.fromkeys(((), opted_in)):
+            extras = f"[{','.join(topic.test_extras)}]" if optional and topic.test_extras else ""
+            packages = topic.test_packages if optional else ()
+            outcome = run_pytest(tree, [f"{wheel}{extras}", *packages, *TOPIC_TEST_PLUGINS], tests)
+            label = topic.name + (f" with {', '.join(optional)}" if optional else "")
             findings += [f"topic {label}: {one}" for one in outcome.failures]
             if not outcome.outcomes:
                 findings.append(f"topic {label}: its test files hold no test")

@@ -92,6 +92,8 @@ class Topic(Table):
     pull_request: Number | None = None
     # Extras of the patched distribution that the topic's own tests need.
     test_extras: tuple[Name, ...] = ()
+    # Packages that they need and that are no extra.
+    test_packages: tuple[Name, ...] = ()
     # None yet where the topic has only begun: its first export lists them.
     patches: tuple[PatchName, ...] = ()
 
