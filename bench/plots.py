@@ -60,7 +60,7 @@ MEMORY = "tmpfs"
 # From a slow uplink to a fast cluster network, in bytes a second.
 SLOWEST, FASTEST = 10e6, 10e9
 # Smaller objects are a matter of latency, not of bandwidth.
-LEAST_TRANSFER = 100_000
+LEAST_TRANSFER = 200_000
 # Arms whose stored bytes differ by less use one codec: their lines cross by noise alone.
 LEAST_SAVING = 0.005
 
@@ -117,7 +117,9 @@ def _gains(contrasts: Sequence[Contrast], styles: Styles) -> Figure | None:
     """How many times faster each arm is, by payload, with its interval and the noise floor."""
     panels: dict[str, list[Contrast]] = {}
     for one in contrasts:
-        if one.cell.metric == "time" and one.cell.workload in CODEC and not _sweeps(one.cell):
+        here = one.cell.store in (NONE, MEMORY)  # a server holds too few payloads for a panel
+        timed = one.cell.metric == "time" and one.cell.workload in CODEC
+        if here and timed and not _sweeps(one.cell):
             panels.setdefault(_title(one.cell), []).append(one)
     if not panels:
         return None
