@@ -119,8 +119,8 @@ def apply_series(project: Project, series: Series, source: Source) -> Comparison
                 raise _unsaved(project, source.repo, state, lost[state.branch])
             if state.verdict is not Verdict.UP_TO_DATE:
                 _refuse_checked_out(project, source.repo, state)
-        _move(source.repo, refs, comparison, _digest(series, source))
-        set_in_step(source.repo, series, series.patches)
+        updates = in_step(source.repo, refs, series, series.patches)
+        _move(source.repo, refs, comparison, _digest(series, source), updates)
         return comparison
 
 
@@ -154,14 +154,14 @@ def _hash(series: Series, topic: Topic) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def set_in_step(repo: Repo, series: Series, names: Collection[str]) -> None:
-    """Record that the branches of these topics hold what their patches hold."""
-    known = Refs.read(repo).in_step
+def in_step(repo: Repo, refs: Refs, series: Series, names: Collection[str]) -> list[str]:
+    """The ref update that records that branches of these topics hold what their patches hold."""
     hashes = {topic.name: _hash(series, topic) for topic in series.topics if topic.name in names}
-    if known | hashes != known:
-        lines = "".join(f"{name} {one}\n" for name, one in (known | hashes).items())
-        blob = repo.git("hash-object", "-w", "--stdin", input=lines.encode()).decode().strip()
-        repo.update_refs([f"update {IN_STEP} {blob}"])
+    if refs.in_step | hashes == refs.in_step:
+        return []
+    lines = "".join(f"{name} {one}\n" for name, one in (refs.in_step | hashes).items())
+    blob = repo.git("hash-object", "-w", "--stdin", input=lines.encode()).decode().strip()
+    return [f"update {IN_STEP} {blob}"]
 
 
 def refuse_both_changed(series: Series, refs: Refs, branch: str) -> None:
@@ -343,10 +343,9 @@ def _unsaved(
     )
 
 
-def _move(repo: Repo, refs: Refs, comparison: Comparison, digest: str) -> None:
+def _move(repo: Repo, refs: Refs, comparison: Comparison, digest: str, updates: list[str]) -> None:
     """Move branches and records in one transaction; nothing where nothing moves."""
     blob = repo.git("hash-object", "-w", "--stdin", input=digest.encode()).decode().strip()
-    updates = []
 
     def update(name: str, new: str, old: str | None) -> None:
         if new != (old or NONE):

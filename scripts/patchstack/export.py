@@ -18,9 +18,9 @@ from pathlib import Path
 from patchstack.apply import (
     Refs,
     history,
+    in_step,
     refuse_both_changed,
     refuse_unfinished_rebase,
-    set_in_step,
     uncommitted,
     worktrees,
 )
@@ -97,7 +97,8 @@ def export_branches(
                 _check_lossless(ours, branch, starts[branch], refs.heads[branch])
         written, deleted = swap_series(project, series, series.topics, canonical, series.pin)
         read = {name for topics in found.values() for name in topics}
-        set_in_step(source.repo, replace(series, patches=canonical), read)
+        exported = replace(series, patches=canonical)
+        source.repo.update_refs(in_step(source.repo, refs, exported, read))
         return Export(branches, written, deleted)
 
 

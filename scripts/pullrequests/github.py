@@ -158,7 +158,7 @@ def redact(text: str) -> str:
 
 
 def _unanswered(host: str, said: str) -> GitHubError:
-    if "gh auth login" in said:
+    if "gh auth login" in said or "GH_TOKEN" in said:  # the latter where gh finds itself in CI
         return OfflineError(f"gh is not logged in to {host}: run `gh auth login`")
     last = redact((said.strip().splitlines() or ["no output"])[0])
     return OfflineError(f"no answer from {host} ({last}): check the network and run again")
