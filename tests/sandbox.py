@@ -29,6 +29,8 @@ from patchstack.series import Series, load_series
 from patchstack.source import Source, pinned_source
 
 ROOT = Path(__file__).resolve().parent.parent
+# As it is before the sandboxes' own settings.
+MACHINE = dict(os.environ)
 RELEASE = "1.0"
 TOPICS = ("core", "fast", "lone")
 BRANCHES = ("perf/core", "perf/fast", "perf/lone", "perf/series")
@@ -81,6 +83,21 @@ def clean_environment(**extra: str) -> dict[str, str]:
         "PIP_NO_CACHE_DIR": "1",
     }
     return kept | settings | extra
+
+
+def run_door(root: Path, name: str, umask: int = -1) -> str:
+    """Run a door that must succeed, with the machine's way to the package index; its output."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / f"{name}.py")],
+        cwd=root,
+        env=MACHINE,
+        capture_output=True,
+        text=True,
+        check=False,
+        umask=umask,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def git(folder: Path, *args: str, env: dict[str, str] | None = None) -> str:

@@ -4,33 +4,19 @@ Needs the package index, unless the sdist lies in build/sdist already; and, for 
 of both sources, a clone of upstream named by the environment variable UPSTREAM_GIT.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from sandbox import FORMAT_PATCH, NOT_IN_SDIST, ROOT, git, topic_table
+from sandbox import FORMAT_PATCH, MACHINE, NOT_IN_SDIST, git, run_door, topic_table
 
 from patchstack.project import Project
 from patchstack.series import Series, load_series
 
-# As it is before the sandboxes' own settings: the machine's way to the package index.
-MACHINE = dict(os.environ)
 CHANGED = "metaflow/metaflow_version.py"
 
 
 def apply(project: Project) -> str:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "apply_patches.py")],
-        cwd=project.root,
-        env=MACHINE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run_door(project.root, "apply_patches")
 
 
 def applied_from_sdist(project: Project) -> tuple[Series, Path]:

@@ -7,27 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from sandbox import ROOT
+from sandbox import ROOT, run_door
 
 from patchstack.project import Project
 from patchstack.series import load_series
 
-# As it is before the sandboxes' own settings: the machine's way to the package index.
-MACHINE = dict(os.environ)
-
 
 def build(project: Project, umask: int) -> Path:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "build_wheel.py")],
-        cwd=project.root,
-        env=MACHINE,
-        capture_output=True,
-        text=True,
-        check=False,
-        umask=umask,
-    )
-    assert done.returncode == 0, done.stderr
-    return project.root / done.stdout.strip().splitlines()[-1]
+    return project.root / run_door(project.root, "build_wheel", umask).strip().splitlines()[-1]
 
 
 @pytest.fixture(scope="module")

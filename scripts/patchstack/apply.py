@@ -115,7 +115,9 @@ def apply_series(project: Project, series: Series, source: Source) -> Comparison
         comparison, refs, lost = _compare(project, series, source, keep_objects=True)
         for state in comparison.states:
             if state.branch in lost:
-                refuse_both_changed(series, refs, state.branch)
+                for name in refs.out_of_step(series):
+                    if state.branch in (series.topic(name).branch, series.integration.branch):
+                        raise both_changed(name, state.branch)
                 raise _unsaved(project, source.repo, state, lost[state.branch])
             if state.verdict is not Verdict.UP_TO_DATE:
                 _refuse_checked_out(project, source.repo, state)
@@ -164,15 +166,13 @@ def in_step(repo: Repo, refs: Refs, series: Series, names: Collection[str]) -> l
     return [f"update {IN_STEP} {blob}"]
 
 
-def refuse_both_changed(series: Series, refs: Refs, branch: str) -> None:
+def both_changed(name: str, branch: str) -> UnsavedWorkError:
     """Neither apply nor export may go over a topic that was changed on both sides."""
-    for name in refs.out_of_step(series):
-        if branch in (series.topic(name).branch, series.integration.branch):
-            raise UnsavedWorkError(
-                f"patches/{name} and branch {branch} have both changed since they were in step: "
-                f"put the patches aside with `git stash push -- patches/{name}`, export the "
-                "branch and apply, then `git stash pop` and settle the difference with git"
-            )
+    return UnsavedWorkError(
+        f"patches/{name} and branch {branch} have both changed since they were in step: "
+        f"put the patches aside with `git stash push -- patches/{name}`, export the "
+        "branch and apply, then `git stash pop` and settle the difference with git"
+    )
 
 
 def _compare(

@@ -27,7 +27,7 @@ from patchstack.project import Project
 from patchstack.series import Series, Topic
 from patchstack.source import Source, source_tree
 from patchstack.stack import Builder
-from patchstack.wheel import build_wheel, run_uv
+from patchstack.wheel import run_uv, tree_wheel
 
 # From upstream's .pre-commit-config.yaml.
 BLACK_TARGETS = [f"py{version}" for version in (34, 35, 36, 37, 38, 39, *range(310, 315))]
@@ -296,7 +296,7 @@ def _own_tests(project: Project, series: Series, source: Source, tips: Tips) -> 
             continue
         tip = tips.topics[topic.name][1]
         # Without the extras first: what does not opt in must work all the same.
-        wheel = build_wheel(project, source, tip, "", project.build / "wheels" / tree.name)
+        wheel = tree_wheel(project, source, tip)
         opted_in = (*topic.test_extras, *topic.test_packages)
         for optional in dict.fromkeys(((), opted_in)):
             extras = f"[{','.join(topic.test_extras)}]" if optional and topic.test_extras else ""
@@ -374,10 +374,7 @@ def _upstream_tests(project: Project, series: Series, upstream: Source) -> GateR
         source = replace(upstream, repo=repo)  # the clone itself stays as it is
         commits = (source.base, Builder(repo, source, series).integration())
         trees = [source_tree(project, source, commit) for commit in commits]
-        wheels = [
-            build_wheel(project, source, commit, "", project.build / "wheels" / tree.name)
-            for commit, tree in zip(commits, trees, strict=True)
-        ]
+        wheels = [tree_wheel(project, source, commit) for commit in commits]
     for tree, wheel in zip(trees, wheels, strict=True):
         wanted = (tree / "devtools" / "requirements-devstack.txt").read_text().splitlines()
         plugins = [line.strip() for line in wanted if line.strip() and not line.startswith("#")]

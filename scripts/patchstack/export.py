@@ -17,9 +17,9 @@ from pathlib import Path
 
 from patchstack.apply import (
     Refs,
+    both_changed,
     history,
     in_step,
-    refuse_both_changed,
     refuse_unfinished_rebase,
     uncommitted,
     worktrees,
@@ -287,7 +287,7 @@ def _merged(
             if changes == list(held[name].changes):
                 continue
             if name in refs.out_of_step(series):
-                refuse_both_changed(series, refs, branch)
+                raise both_changed(name, branch)
             other, theirs = said.setdefault(name, (branch, changes))
             if theirs != changes:
                 raise ExportError(

@@ -13,7 +13,7 @@ from patchstack.project import Project
 from patchstack.series import Series, Topic
 from patchstack.source import Source, source_tree
 from patchstack.stack import Builder
-from patchstack.wheel import build_wheel
+from patchstack.wheel import tree_wheel
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,7 @@ def prefix(project: Project, series: Series, source: Source, topics: Collection[
         with scratch(project, source.repo, keep_objects=True) as repo:
             commit = Builder(repo, source, series).tip(tuple(topics))
         tree = source_tree(project, source, commit)
-        folder = project.build / "wheels" / tree.name
-        wheels = list(folder.glob("*.whl"))
-        # Without a local version, which would be a difference to stock.
-        wheel = wheels[0] if wheels else build_wheel(project, source, commit, "", folder)
+        wheel = tree_wheel(project, source, commit)
     return Prefix(tree, wheel, digest_patches(series, topics))
 
 

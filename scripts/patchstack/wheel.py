@@ -49,8 +49,20 @@ def build_wheel(project: Project, source: Source, commit: str, local: str, out: 
             raise CommandError(f"uv could not build the wheel: {last}")
         wheel = next((folder / "dist").glob("*.whl"))
         # dist/ may lie on another file system than build/.
-        unfinished = Path(shutil.copy(wheel, out / f".{wheel.name}"))
+        unfinished = Path(shutil.copy(wheel, out / f"{wheel.name}.unfinished"))
         return unfinished.replace(out / wheel.name)
+
+
+def tree_wheel(project: Project, source: Source, commit: str) -> Path:
+    """The wheel of a commit as upstream would build it, made once under build/wheels/.
+
+    Its folder has the id of the commit's tree for a name. Without a local version, which would
+    be a difference to stock.
+    """
+    tree = source.repo.text("rev-parse", f"{commit}^{{tree}}")
+    folder = project.build / "wheels" / tree
+    made = list(folder.glob("*.whl"))
+    return made[0] if made else build_wheel(project, source, commit, "", folder)
 
 
 def _set_version(tree: Path, version: str) -> None:
