@@ -1,10 +1,11 @@
 """Which processes run, in which order, and whether they fit into the time given.
 
 Rounds are outermost: what disturbs the machine for a minute then disturbs one round of many
-cases, and not all rounds of one. Within a round, a case runs all its arms forth and back, so
-that what drifts, drifts for all alike. When the first round has shown what everything costs,
-cases that can be finished go on, in the order of the list, and the others get what time is
-left: six rounds of some give verdicts (bench/statistics.py), three of all give none.
+cases, and not all rounds of one. Rounds run the arms forth and back in turn, so that what drifts,
+drifts for all alike. When the first round has shown what everything costs, cases that can be
+finished go on, in the order of the list, and the others get what time is left: six rounds of some
+give verdicts (bench/statistics.py), three of all give none. What time is left after that goes into
+more rounds of cases that have a use for them.
 """
 
 import time
@@ -49,9 +50,10 @@ def is_done(step: Step, done: Done) -> bool:
 
 
 def steps_of_round(case: Case, arms: Collection[Arm], number: int) -> tuple[Step, ...]:
-    """The arms that measure this case, forth and back."""
+    """The arms that measure this case: forth in even rounds, back in odd ones."""
     own = [arm for arm in arms if case.family in arm.families]
-    return tuple(Step(number, n, case, arm) for n, arm in enumerate((*own, *reversed(own))))
+    order = reversed(own) if number % 2 else own
+    return tuple(Step(number, position, case, arm) for position, arm in enumerate(order))
 
 
 class Schedule:
@@ -73,7 +75,7 @@ class Schedule:
         # Seconds of a process of each case, measured.
         self.costs: dict[Case, float] = {}
         self.pending = {
-            case: sum(len(self._missing(case, number)) for number in range(case.rounds))
+            case: sum(len(self._missing(case, number)) for number in range(case.most_rounds))
             for case in cases
         }
 
@@ -88,6 +90,11 @@ class Schedule:
     def _seconds(self, case: Case) -> float:
         """What the pending steps of a case are expected to take."""
         return self.pending[case] * self._process_seconds(case)
+
+    def _seconds_to_finish(self, case: Case, number: int) -> float:
+        """The same, of the rounds that it needs."""
+        steps = sum(len(self._missing(case, one)) for one in range(number, case.rounds))
+        return steps * self._process_seconds(case)
 
     def seconds_left(self) -> float:
         """What is expected of all pending steps; at most the time given."""
@@ -106,22 +113,23 @@ class Schedule:
                 else:
                     short.setdefault(case, number)
         yield from self._fill(short)
+        for case, number in short.items():
+            if number < case.rounds:
+                self.on_short(case, number)
+        yield from self._fill({case: case.rounds for case in self.cases if case not in short})
+        self.pending.clear()
 
-    def _fill(self, short: dict[Case, int]) -> Iterator[Step]:
-        """Rounds of cases that cannot be finished, as long as there is time for one more."""
+    def _fill(self, begun: dict[Case, int]) -> Iterator[Step]:
+        """More rounds of cases, by the round each begins with, as long as there is time for one."""
         going = True
         while going:
             going = False
-            for case, number in short.items():
-                missing = len(self._missing(case, number)) if number < case.rounds else 0
+            for case, number in begun.items():
+                missing = len(self._missing(case, number)) if number < case.most_rounds else 0
                 seconds = missing * self._process_seconds(case)
-                if missing and self.clock() + seconds < self.end:
+                if number < case.most_rounds and self.clock() + seconds < self.end:
                     yield from self._round(case, number)
-                    short[case], going = number + 1, True
-        for case, number in short.items():
-            if self.pending[case]:
-                self.pending[case] = 0
-                self.on_short(case, number)
+                    begun[case], going = number + 1, True
 
     def _round(self, case: Case, number: int) -> Iterator[Step]:
         missing = self._missing(case, number)
@@ -139,7 +147,7 @@ class Schedule:
         others go to `short`, with the rounds they have."""
         seconds, kept = self.end - self.clock(), []
         for case in cases:
-            cost = self._seconds(case)
+            cost = self._seconds_to_finish(case, number)
             if cost <= seconds:
                 seconds -= cost
                 kept.append(case)

@@ -4,10 +4,11 @@ The argument:
 
 1. **One observation is one process.** Repetitions inside a process share its memory layout and
    its luck; they only sharpen its median and say nothing about the next process.
-2. **A ratio is taken inside a round.** A round runs every arm as often forth as back (A B C C B A),
-   so a machine that drifts, drifts for all arms alike, and the geometric mean of an arm's
-   observations of a round is as late on average as that of `stock`. The logarithm of their ratio is
-   one number for each round; a round in which one of the two is not complete is left out.
+2. **A ratio is taken inside a round.** A round runs every arm, one after the other, and the next
+   round runs them backwards (A B C, C B A). What changes from round to round concerns all arms of a
+   round alike. What drifts within rounds adds to one ratio what it takes from the next: it cancels
+   in their mean, and widens the interval. The logarithm of the ratio is one number for each round;
+   a round in which one of the two is missing is left out.
 3. **Whole rounds are resampled.** What disturbs one observation disturbs its neighbours, so rounds
    are exchangeable and observations are not. The interval of the geometric mean ratio is the
    percentile bootstrap (9,999 resamples, fixed seed), *expanded* for few rounds: a percentile

@@ -43,12 +43,18 @@ class Case:
     store: str = NONE
     packages: Packages = field(default_factory=Packages)
     rounds: int = ROUNDS
+    # Further ones, if there is time: short timings need more to tell small differences.
+    extra: int = 0
     # Part of the short run.
     quick: bool = False
     # Measured only if its payload or store is asked for.
     optional: bool = False
     # An environment in which nothing has written bytecode.
     bytecode: bool = True
+
+    @property
+    def most_rounds(self) -> int:
+        return self.rounds + self.extra
 
     def __str__(self) -> str:
         what = self.payloads[0] + (" ..." if len(self.payloads) > 1 else "")
@@ -111,6 +117,7 @@ def _artifacts(
             rounds=min(one.rounds or ROUNDS for one in batch),
             optional=more.get("optional", False) or any(one.optional for one in batch),
             quick=more.get("quick", False),
+            extra=more.get("extra", 0),
         )
 
 
@@ -118,9 +125,9 @@ def all_cases() -> Iterator[Case]:
     """Everything that can be measured; cheap and telling cases first."""
     study = tuple(payload.name for payload in STUDY)
     numpy = Packages(("numpy",))
-    yield from _artifacts("artifacts", STUDY, TMPFS, quick=True)
+    yield from _artifacts("artifacts", STUDY, TMPFS, quick=True, extra=ROUNDS)
     tools = Packages(("pytest", "pytest-benchmark"))
-    yield Case("pack", ("pack",), study, packages=numpy + tools, quick=True)
+    yield Case("pack", ("pack",), study, packages=numpy + tools, quick=True, extra=ROUNDS)
     yield Case("import", ("import",), ("with bytecode",))
     yield Case("flow", ("flow",), ("hello",))
     yield Case("checkpoint", ("flow",), ("checkpoint",), packages=numpy)

@@ -145,7 +145,7 @@ class Bar:
 
 
 def _describe(step: Step) -> str:
-    return f"round {step.round + 1} of {step.case.rounds}: {step.case}"
+    return f"round {step.round + 1} of {max(step.round + 1, step.case.rounds)}: {step.case}"
 
 
 @contextmanager

@@ -12,22 +12,23 @@ def observe(
     spread: float = 0.01,
     seed: int = 1,
     seconds: float = 0.1,
+    drift: float = 0.01,
     **columns: str | int | float,
 ) -> list[Row]:
     """Rows of one cell in one session: `ratios` gives each arm's true ratio to stock.
 
-    Every round is up to half as slow again as the next, and drifts by a tenth from its first to its
-    last observation; every observation has log-normal noise of `spread` of its own.
+    Every round is up to half as slow again as the next, and drifts by a fraction of `drift` from
+    its first to its last observation; every observation has log-normal noise of `spread`.
     """
     draw = np.random.default_rng(seed)
     arms = {STOCK: 1.0, AGAIN: 1.0} | ratios
     rows = []
     for number in range(rounds):
         pace = seconds * (1 + draw.random() / 2)
-        order = [*arms, *reversed(arms)]
+        order = list(arms)[:: -1 if number % 2 else 1]
         for position, arm in enumerate(order):
-            drift = 1 + 0.1 * position / len(order)
-            value = pace * drift * arms[arm] * float(np.exp(draw.normal(0, spread)))
+            slower = 1 + drift * position / len(order)
+            value = pace * slower * arms[arm] * float(np.exp(draw.normal(0, spread)))
             row = {"round": number, "position": position, "arm": arm, "value": value}
             row["series"] = "-" if arm in (STOCK, AGAIN) else "5e41e5000001"
             row["time"] = f"2026-01-31T12:{number:02}:{position:02}Z"

@@ -181,11 +181,11 @@ def _package(name: str) -> Path:
 SKLEARN = ("numpy", "scikit-learn", "pillow")
 
 STUDY = (
-    Payload("small dict", small_dict, batch="small"),
-    Payload("metrics dict", metrics_dict, batch="small"),
-    Payload("embeddings", normal(800_000), batch="small"),
-    Payload("model weights", normal(8_000_000), batch="large"),
-    Payload("opaque model", opaque_model, batch="large"),
+    Payload("small dict", small_dict, batch="study"),
+    Payload("metrics dict", metrics_dict, batch="study"),
+    Payload("embeddings", normal(800_000), batch="study"),
+    Payload("model weights", normal(8_000_000), batch="study"),
+    Payload("opaque model", opaque_model, batch="study"),
 )
 REAL = (
     Payload("random forest", forest, SKLEARN, batch="sklearn"),
@@ -213,7 +213,7 @@ SWEEP = (
     Payload("float64 100 KB", normal(100_000), batch="small"),
     Payload("float64 1 MB", normal(1_000_000), batch="small"),
     Payload("float64 10 MB", normal(10_000_000), size=11_000_000, batch="small"),
-    Payload("float64 100 MB", normal(100_000_000), size=100_000_000, rounds=2),
-    Payload("float64 400 MB", normal(400_000_000), size=400_000_000, rounds=1),
+    Payload("float64 100 MB", normal(100_000_000), size=100_000_000),
+    Payload("float64 400 MB", normal(400_000_000), size=400_000_000, rounds=2),
 )
 PAYLOADS = {payload.name: payload for payload in (*STUDY, *REAL, *SWEEP)}
