@@ -26,6 +26,9 @@ from work import Finding, finding, in_fork, run
 
 SECONDS = 0.1
 MOST = 200
+# Memory comes in arenas of up to 1 MB (Python's obmalloc) and in pages of what other code left
+# free: what a smaller payload needs is lost in that.
+LEAST_SIZE_OF_PEAK = 1_000_000
 WARM_UP = {"warm": b"up"}
 
 
@@ -170,7 +173,7 @@ def save_and_finish(new_task: NewTask, tasks: dict[str, dict[str, Any]]) -> list
 def memory_finding(
     workload: str, name: str, size: int, peak: int | None, base: int | None
 ) -> list[Finding]:
-    if peak is None or base is None:
+    if peak is None or base is None or size < LEAST_SIZE_OF_PEAK:
         return []
     above = max(0, peak - base)
     return [finding(workload, name, "peak_memory", above, unit="B", bytes=size)]
