@@ -1,9 +1,11 @@
-"""What the names of wheels say."""
+"""What the names of wheels say, and what is found of a package."""
+
+from platform import python_version
 
 import pytest
 from packaging.tags import sys_tags
 
-from bench.dependencies import own_size, platforms
+from bench.dependencies import gather_dependency, own_size, platforms
 from bench.errors import BenchError
 
 
@@ -33,3 +35,16 @@ def test_the_size_is_that_of_the_wheel_this_python_prefers() -> None:
 def test_a_package_without_a_wheel_for_this_machine_is_refused() -> None:
     with pytest.raises(BenchError, match="fits this machine"):
         own_size({"lz4-4.4.5-cp27-cp27mu-win_amd64.whl": 3})
+
+
+def test_a_package_is_looked_up_and_its_import_timed(monkeypatch) -> None:
+    with pytest.raises(BenchError, match="uv lock failed: "):
+        gather_dependency("metaflow-perf-no-such-package", "nothing")
+    monkeypatch.setattr(
+        "bench.dependencies.PYTHONS", ("3.6", python_version())
+    )  # the index is slow
+    found = gather_dependency("xxhash", "xxhash")
+    assert "Linux x86-64" in found.platforms
+    assert found.oldest.startswith("3.6: ")
+    assert 0 < found.import_seconds < 1
+    assert found.wheel_bytes > 1000
