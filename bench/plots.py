@@ -73,6 +73,7 @@ Styles = Mapping[str, Style]
 PLOTS = {
     "gains.svg": "Times faster than stock by payload, with 95 % intervals and the noise floor",
     "throughput.svg": "Throughput of save and load against the size of a float64 array",
+    "trade.svg": "How much faster, and how much larger or smaller stored, for each payload",
     "bandwidth.svg": "Time to store against bandwidth, and where an arm meets stock",
 }
 
@@ -87,6 +88,7 @@ def draw_plots(rows: Sequence[Row]) -> dict[str, bytes]:
         figures = (
             _gains(compare_arms(rows), styles),
             _throughput(found, styles),
+            _trade(compare_arms(rows), styles),
             _bandwidth(found, styles),
         )
         return {name: _svg(figure) for name, figure in zip(PLOTS, figures, strict=True) if figure}
@@ -180,6 +182,34 @@ def _throughput(found: Samples, styles: Styles) -> Figure | None:
         panel.grid()
     _caption(figure, "payload, pickled; floor: pickle alone, to and from one file")
     _legend(figure, styles, (arm for curves in panels.values() for arm in curves))
+    return figure
+
+
+def _trade(contrasts: Sequence[Contrast], styles: Styles) -> Figure | None:
+    """Speed against stored size, both beside stock: a point for each payload and arm."""
+    gains = {(one.cell, one.arm): 1 / one.ratio for one in contrasts if one.rounds}
+    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for (cell, arm), gain in gains.items():
+        stored = gains.get((replace(cell, workload="save", metric="stored"), arm))
+        if stored and cell.store == MEMORY and cell.metric == "time" and not _sweeps(cell):
+            panels.setdefault(_title(cell), {}).setdefault(arm, []).append((1 / stored, gain))
+    if not panels:
+        return None
+    figure, axes = _panels(len(panels), 2, height=2.6)
+    for panel, (title, arms) in zip(axes, panels.items(), strict=True):
+        panel.set_title(title)
+        for arm, points in arms.items():
+            panel.plot(*zip(*points, strict=True), **styles[arm], markersize=4, linestyle="none")
+        panel.axhline(1, color=INK, linewidth=0.8)
+        panel.axvline(1, color=INK, linewidth=0.8)
+        panel.loglog()
+        for axis, steps in ((panel.xaxis, (1, 1.2, 1.5, 2)), (panel.yaxis, (1, 2, 5))):
+            axis.set_major_locator(LogLocator(subs=steps))
+            axis.set_major_formatter(lambda gain, _: f"{gain:g}x")
+            axis.set_minor_locator(NullLocator())
+        panel.grid()
+    _caption(figure, "stored size beside stock's; upwards: times faster; a point for each payload")
+    _legend(figure, styles, (arm for arms in panels.values() for arm in arms))
     return figure
 
 
