@@ -2,10 +2,14 @@
 
 import base64
 import gzip
+import hashlib
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
 from installed import (
     GZIP,
     LZ4,
@@ -113,6 +117,16 @@ def test_without_the_library_gzip_is_written_and_said_once_a_process(stock, patc
     read = stock.read(place, place.last_run)
     assert read == patched.read(place, place.last_run)
     assert set(map(len, read.by_key())) == {40}
+
+
+@pytest.mark.skipif(not shutil.which("lz4"), reason="the lz4 command is not installed")
+def test_the_lz4_command_reads_artifacts(patched_lz4, place) -> None:
+    patched_lz4.run(place, codec="lz4")
+    frames = [blob for blob in blobs(place) if is_lz4(blob.name)]
+    assert frames
+    for frame in frames:
+        content = subprocess.run(["lz4", "-dc", frame], capture_output=True, check=True).stdout
+        assert f"{hashlib.sha1(content).hexdigest()}.lz4" == frame.name
 
 
 def test_lost_metadata_and_damage(patched_lz4, place) -> None:
