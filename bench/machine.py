@@ -16,6 +16,12 @@ MOST_BUSY = 0.10
 # Runnable processes for each core, over the last minute.
 MOST_LOAD = 0.5
 GOVERNORS = Path("/sys/devices/system/cpu")
+CPUINFO = Path("/proc/cpuinfo")
+# What tells processors apart there: x86, then ARM, which gives no name.
+NUMBERS = (
+    *("cpu family", "model", "stepping"),
+    *("CPU implementer", "CPU part", "CPU variant", "CPU revision"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,14 @@ def this_machine() -> Machine:
 
 
 def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.partition(":")[2].split())
-    return platform.processor() or platform.machine()
+    """Name and numbers: hypervisors call processors of several generations "AMD EPYC"."""
+    info = dict[str, str]()
+    if CPUINFO.exists():
+        for line in CPUINFO.read_text().splitlines():
+            field, _, value = line.partition(":")
+            info.setdefault(field.strip(), " ".join(value.split()))
+    name = info.get("model name") or platform.processor() or platform.machine()
+    return ", ".join([name, *(f"{field} {info[field]}" for field in NUMBERS if field in info)])
 
 
 def _system() -> str:
