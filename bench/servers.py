@@ -98,8 +98,8 @@ def _serve_azure(environments: Environments, folder: Path) -> Iterator[Server]:
 def find_azurite(folder: Path) -> Path:
     """Azurite's blob server, installed under `folder` with npm on first use."""
     home = folder / AZURITE
-    binary = home / "node_modules" / ".bin" / "azurite-blob"
-    if not binary.exists():
+    modules = home / "node_modules"
+    if not (modules / ".package-lock.json").exists():  # what npm writes last
         npm = shutil.which("npm")
         if npm is None:
             raise BenchError(
@@ -112,14 +112,17 @@ def find_azurite(folder: Path) -> Path:
         if done.returncode:
             said = last_line(done.stderr or done.stdout)
             raise BenchError(f"npm could not install {AZURITE}: {said}: leave it out (--store s3)")
-    return binary
+    return modules / ".bin" / "azurite-blob"
 
 
 @contextlib.contextmanager
 def _running(command: list[str], url: str, env: dict[str, str], folder: Path) -> Iterator[None]:
     """Run a server until the end of the block; ready when it answers anything at all."""
+    name = Path(command[0]).name
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "server.log"
+    if shutil.which("setpriv"):  # Linux: let it not outlive us if we are killed
+        command = ["setpriv", "--pdeathsig", "KILL", *command]
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output)
     try:
@@ -127,7 +130,7 @@ def _running(command: list[str], url: str, env: dict[str, str], folder: Path) ->
         while not _answers(url):
             if server.poll() is not None or time.monotonic() > end:
                 said = last_line(log.read_text(errors="replace"))
-                raise BenchError(f"{Path(command[0]).name} does not start: {said}")
+                raise BenchError(f"{name} does not start: {said}")
             time.sleep(0.1)
         yield
     finally:

@@ -26,7 +26,10 @@ from bench.workloads import Case, Finding
 
 BENCH = Path(__file__).parent
 # The code that decides figures. Not the arms: to add one must not outdate the others.
-DECIDING = ("workers/*.py", "flows/*.py", "workloads.py", "environments.py", "hyperfine.py")
+DECIDING = (
+    *("workers/*.py", "flows/*.py", "workloads.py"),
+    *("environments.py", "hyperfine.py", "servers.py"),
+)
 
 
 def code_hash() -> str:
