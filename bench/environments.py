@@ -57,7 +57,7 @@ class Environment:
     """A virtual environment with one Metaflow in it."""
 
     path: Path
-    # Versions of the packages it was made for: "lz4=4.4.5 numpy=2.1.0".
+    # Versions of all that is beside Metaflow: "boto3=1.40.1 botocore=1.40.1 ...".
     libraries: str
 
     @property
@@ -114,11 +114,13 @@ class Environments:
             parts += ["-" if tree is None else tree.wheel.parent.name, repr(packages)]
             key = hashlib.sha256("\0".join([*parts, repr(bytecode)]).encode()).hexdigest()[:12]
             path = self.folder / key
-            done = path / "bench.json"
+            done = path / "libraries.json"
             if not done.is_file():
                 self._make(path, tree, packages)
                 # Last: a folder without it was interrupted, and is made anew.
-                done.write_text(json.dumps(_libraries(path, packages)))
+                partial = done.with_suffix(".partial")
+                partial.write_text(json.dumps(_libraries(path)))
+                partial.replace(done)
         found = Environment(path, json.loads(done.read_text()))
         if tree is not None:
             prove(found, tree, bytecode)
@@ -155,18 +157,17 @@ def last_line(said: str) -> str:
     return (said.strip().splitlines() or ["no output"])[-1]
 
 
-def _libraries(path: Path, packages: Packages) -> str:
-    """Installed versions of the packages by name, sorted."""
+def _libraries(path: Path) -> str:
+    """Versions of all installed packages but Metaflow, by name, sorted."""
     listed = _uv("pip", "list", "--quiet", "--format", "json", "--python", str(path), cwd=path)
     versions = {one["name"].lower(): one["version"] for one in json.loads(listed)}
-    names = [
-        name.partition("==")[0].partition("[")[0] for name in (*packages.names, *packages.bare)
-    ]
-    return " ".join(f"{name}={versions[name]}" for name in sorted(names))
+    return " ".join(f"{name}={versions[name]}" for name in sorted(versions) if name != "metaflow")
 
 
 def _uv(*args: str, cwd: Path) -> str:
-    outside = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
+    # Bytecode is written by the first import, or by none.
+    dropped = ("VIRTUAL_ENV", "UV_COMPILE_BYTECODE")
+    outside = {k: v for k, v in os.environ.items() if k not in dropped}
     command: Sequence[str] = [uv.find_uv_bin(), *args]
     done = subprocess.run(command, cwd=cwd, env=outside, capture_output=True, text=True)
     if done.returncode:
