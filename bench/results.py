@@ -62,12 +62,12 @@ class Row:
     round: int  # from 0
     position: int  # from 0, within the round
     machine: str  # fingerprint, 12 hex digits: rows of two machines are never compared
-    processor: str  # model name
+    processor: str  # name, family, model, stepping
     cores: int
     memory_gb: float
     system: str  # kernel and distribution
     python: str  # version
-    libraries: str  # of the arm's environment: "lz4=4.4.5 numpy=2.1.0"
+    libraries: str  # all of the arm's environment but Metaflow: "boto3=1.40.1 numpy=2.1.0"
     release: str  # upstream at the pin
     series: str  # hash of the patch files in the arm, 12 hex digits; "-" is stock
     bench: str  # hash of the code that decides figures, 12 hex digits
@@ -114,10 +114,14 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
         before = path.read_bytes() if path.exists() else HEADER.encode()
         _parse(before, path)
         partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as file:
-            file.write(before + added.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with partial.open("wb") as file:
+                file.write(before + added.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk
+            partial.unlink()
+            raise
         partial.replace(path)
 
 

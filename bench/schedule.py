@@ -152,5 +152,5 @@ class Schedule:
                 seconds -= cost
                 kept.append(case)
             else:
-                short[case] = number
+                short.setdefault(case, number)
         return kept
