@@ -133,7 +133,7 @@ def _check_space(folder: Path, cases: Collection[Case]) -> None:
     if free < needed:
         raise BenchError(
             f"{folder.parent} has {free / 1e9:.1f} GB free and {needed / 1e9:.1f} GB are needed: "
-            "free some, or choose smaller payloads with --payload"
+            "free some, choose smaller payloads with --payload, or another folder with --tmpfs"
         )
 
 

@@ -19,7 +19,7 @@ The argument:
 5. **A verdict needs the whole interval beyond the noise floor**: the farther end of the A/A
    interval (`stock-again` against `stock`, in the same rounds), or `LEAST_NOISE` if that is
    larger. An arm that does nothing is then called faster or slower in at most 5 % of cases,
-   whatever the number of rounds.
+   whatever the number of rounds, unless something disturbs the machine in step with them.
 6. **Result files are compared through their stocks**: they were measured at different times, so an
    arm's ratio to its own stock is compared, and what slows a whole session cancels out. What
    changes between sessions and concerns one arm alone does not: measure again before believing.

@@ -47,7 +47,7 @@ class Case:
     extra: int = 0
     # Part of the short run.
     quick: bool = False
-    # Measured only if its payload or store is asked for.
+    # Measured only if its payload is asked for.
     optional: bool = False
     # An environment in which nothing has written bytecode.
     bytecode: bool = True
@@ -115,7 +115,7 @@ def _artifacts(
             store,
             _packages(batch) + extra,
             rounds=min(one.rounds or ROUNDS for one in batch),
-            optional=more.get("optional", False) or any(one.optional for one in batch),
+            optional=any(one.optional for one in batch),
             quick=more.get("quick", False),
             extra=more.get("extra", 0),
         )
@@ -129,8 +129,8 @@ def all_cases() -> Iterator[Case]:
     tools = Packages(("pytest", "pytest-benchmark"))
     yield Case("pack", ("pack",), study, packages=numpy + tools, quick=True, extra=ROUNDS)
     yield Case("import", ("import",), ("with bytecode",))
-    yield Case("flow", ("flow",), ("hello",))
-    yield Case("checkpoint", ("flow",), ("checkpoint",), packages=numpy)
+    yield Case("flow", ("flow",), ("hello",), TMPFS)
+    yield Case("checkpoint", ("flow",), ("checkpoint",), TMPFS, numpy)
     yield from _artifacts("artifacts", REAL, TMPFS)
     yield from _artifacts("sweep", SWEEP, TMPFS)
     yield Case("hash", ("hash",), study, packages=numpy)
@@ -138,8 +138,8 @@ def all_cases() -> Iterator[Case]:
     for store in SERVED:
         yield from _artifacts("store", SERVED_PAYLOADS, store)
     yield Case("import", ("import",), ("without bytecode",), bytecode=False)
-    yield Case("flow", ("flow",), ("foreach",))
-    yield from _artifacts("artifacts", (*STUDY, *REAL), DISK, optional=True)
+    yield Case("flow", ("flow",), ("foreach",), TMPFS)
+    yield from _artifacts("artifacts", (*STUDY, *REAL), DISK)
 
 
 def select_cases(
@@ -149,7 +149,7 @@ def select_cases(
     *,
     quick: bool,
 ) -> tuple[Case, ...]:
-    """The cases that these names leave; all that are not optional by default.
+    """The cases that these names leave; by default all but optional ones, and the disk.
 
     A workload is named as in a row ("save") or by its family ("sweep"). Raises BenchError for
     a name that nothing has, and for names that leave nothing.
@@ -161,12 +161,12 @@ def select_cases(
     _check("store", stores, set(STORES))
     chosen = []
     for case in cases:
-        asked = case.store in stores or any(name in payloads for name in case.payloads)
-        if case.optional and not asked:
+        named = any(name in payloads for name in case.payloads)
+        if case.optional and not named:
             continue
-        if case.optional and case.store == DISK and DISK not in stores:
+        if case.store == DISK and DISK not in stores:
             continue
-        if quick and not (case.quick or asked):
+        if quick and not (case.quick or named or case.store in stores):
             continue
         if stores and case.store not in stores:
             continue

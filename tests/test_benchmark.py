@@ -26,7 +26,7 @@ from bench.machine import complaints, this_machine
 from bench.results import load_rows
 from bench.runner import Bench, run_benchmark
 from bench.schedule import Schedule, Step, steps_of_round
-from bench.servers import Server, find_azurite, serve
+from bench.servers import AZURITE, Server, _answers, find_azurite, serve
 from bench.session import code_hash, one_benchmark
 from bench.workers.payloads import PAYLOADS
 from bench.workloads import Place, all_cases, measure, select_cases
@@ -138,6 +138,29 @@ def test_an_arm_sees_the_marker_of_its_own_tree_only(bench, arms, tmp_path) -> N
     assert by_round == [order, order[::-1]]
 
 
+def test_an_environment_is_described_in_full_and_holds_no_bytecode(bench, monkeypatch) -> None:
+    monkeypatch.setenv("UV_COMPILE_BYTECODE", "1")
+    environments = Environments(bench.folder)
+    made = environments.provide(bench.trees[UPSTREAM], Packages(("requests",)), bytecode=False)
+    names = [one.partition("=")[0] for one in made.libraries.split()]
+    # What requests needs decides as much as requests how long an import takes.
+    assert {"requests", "urllib3"} < set(names)
+    assert "metaflow" not in names
+    assert not list(made.path.rglob("site-packages/**/*.pyc"))
+
+
+def test_the_hash_is_that_of_the_code_that_decides_figures(tmp_path, monkeypatch) -> None:
+    copy = shutil.copytree(ROOT / "bench", tmp_path / "bench")
+    monkeypatch.setattr("bench.session.BENCH", copy)
+    before = code_hash()
+    for name, decides in (("servers.py", True), ("workers/work.py", True), ("plots.py", False)):
+        file = copy / name
+        source = file.read_text()
+        file.write_text(source + "# changed\n")
+        assert (code_hash() != before) is decides, name
+        file.write_text(source)
+
+
 def test_an_environment_with_another_metaflow_is_refused(bench) -> None:
     tree = bench.trees[UPSTREAM]
     environment = Environments(bench.folder).provide(tree, Packages())
@@ -213,18 +236,19 @@ def test_a_full_disk_is_said_in_one_line(bench, arms) -> None:
 
 def test_too_little_space_is_said_before_anything_is_measured(bench, arms, monkeypatch) -> None:
     monkeypatch.setattr("bench.runner.LEAST_SPACE", 10**18)
-    with pytest.raises(BenchError, match="GB are needed: free some, or choose smaller payloads"):
+    with pytest.raises(BenchError, match="GB are needed: free some, choose smaller payloads"):
         run_benchmark(bench, CASES, arms, Silent())
     assert not bench.results.exists()
 
 
 def test_a_folder_that_is_no_tmpfs_is_refused(bench) -> None:
-    cases = select_cases(["save"], ["small dict"], ["tmpfs"], quick=False)
     disk = Path(ROOT, "build")  # a checkout may lie in memory, its proc does not
-    for tmpfs in (Path("/proc"), disk / "missing"):
-        elsewhere = replace(bench, tmpfs=tmpfs)
-        with pytest.raises(BenchError, match="is no tmpfs: name the folder of one with --tmpfs"):
-            run_benchmark(elsewhere, cases, ARMS[:3], Silent())
+    for workload, payload in (("save", "small dict"), ("flow", "hello")):
+        cases = select_cases([workload], [payload], ["tmpfs"], quick=False)
+        for tmpfs in (Path("/proc"), disk / "missing"):
+            elsewhere = replace(bench, tmpfs=tmpfs)
+            with pytest.raises(BenchError, match="is no tmpfs: name the folder of one with"):
+                run_benchmark(elsewhere, cases, ARMS[:4], Silent())
 
 
 def test_a_foreign_result_file_is_refused_and_kept(bench, arms) -> None:
@@ -247,6 +271,10 @@ def test_missing_tools_are_named(tmp_path, monkeypatch) -> None:
     with pytest.raises(BenchError, match="hyperfine is missing: run `uv sync`"):
         find_hyperfine()
     monkeypatch.setenv("PATH", str(tmp_path))
+    # An installation that was killed has its commands, and no record of what is complete.
+    binary = tmp_path / AZURITE / "node_modules" / ".bin" / "azurite-blob"
+    binary.parent.mkdir(parents=True)
+    binary.touch()
     with pytest.raises(BenchError, match="needs npm: install Node"):
         find_azurite(tmp_path)
 
@@ -286,6 +314,7 @@ def test_selection_by_workload_payload_and_store() -> None:
         for payload in ("embeddings", "model weights")
     }
     assert kinds(["save"], ["text"], ["disk"]) == {("save", "text", "disk")}
+    assert not any(payload == "transformer" for _, payload, _ in kinds((), (), ["tmpfs", "disk"]))
     assert kinds((), ["transformer"]) == {
         (workload, "transformer", "tmpfs") for workload in ("save", "load")
     }
@@ -352,6 +381,15 @@ def test_what_does_not_fit_into_the_time_is_left_with_fewer_rounds() -> None:
     assert schedule.seconds_left() == 0
 
 
+def test_a_case_without_any_time_is_said_to_have_no_round() -> None:
+    cases = select_cases(["import"], [], [], quick=False)
+    short: dict = {}
+    arms = select_arms(["patched"], [])
+    schedule = Schedule(cases, arms, frozenset(), 0, short.__setitem__, lambda: 1)
+    assert list(schedule.steps()) == []
+    assert short == dict.fromkeys(cases, 0)
+
+
 def test_payloads_are_deterministic_and_within_their_size() -> None:
     import pickle
 
@@ -359,6 +397,45 @@ def test_payloads_are_deterministic_and_within_their_size() -> None:
         first, second = (pickle.dumps(PAYLOADS[name].make(), 4) for _ in range(2))
         assert first == second
         assert len(first) <= PAYLOADS[name].size
+
+
+def test_what_warms_a_process_up_reaches_every_codec() -> None:
+    code = "import artifacts, gzip; [one] = artifacts.WARM_UP.values(); "
+    code += "print(len(one), len(gzip.compress(one, 3)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT / "bench" / "workers",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    size, shrunk = map(int, done.stdout.split())
+    # Topic cas-stored has the highest threshold: threads for more than 1.5 chunks of 16 blocks.
+    assert size > 1.5 * 16 * 65535
+    assert shrunk > size
+
+
+def test_a_server_does_not_outlive_a_killed_benchmark(tmp_path) -> None:
+    if shutil.which("setpriv") is None:
+        pytest.skip("this system has no setpriv")
+    code = """
+import os, signal, sys
+from pathlib import Path
+from bench.servers import _free_port, _running
+port = str(_free_port())
+serve = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", port]
+with _running(serve, f"http://127.0.0.1:{port}", dict(os.environ), Path(sys.argv[1])):
+    print(port, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
+    )
+    url = f"http://127.0.0.1:{int(done.stdout)}"
+    deadline = time.monotonic() + 20
+    while _answers(url):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_peak_memory_is_that_of_the_stretch() -> None:
@@ -392,6 +469,30 @@ def test_the_machine_is_known_and_watched() -> None:
         busy.kill()
         busy.wait()
     assert any("busy with something else: stop it" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\n",
+            "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n",
+        ),
+        (
+            "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n",
+            "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n",
+        ),
+    ],
+    ids=["x86", "ARM"],
+)
+def test_processors_of_one_name_are_told_apart(tmp_path, monkeypatch, one, other) -> None:
+    monkeypatch.setattr("bench.machine.CPUINFO", tmp_path / "cpuinfo")
+    machines = []
+    for content in (one, other):
+        (tmp_path / "cpuinfo").write_text(content)
+        machines.append(this_machine())
+    assert len({machine.fingerprint for machine in machines}) == 2
+    assert len({machine.processor for machine in machines}) == 2
 
 
 def test_the_door_says_what_is_wrong_in_one_line() -> None:

@@ -95,6 +95,22 @@ def test_a_row_that_does_not_fit_a_line_is_refused(tmp_path: Path, arm: str) -> 
     assert not path.exists()
 
 
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "results.tsv"
+    append_rows(path, [ROW])
+    before = path.read_bytes()
+    program = (
+        "import resource, sys, pathlib; from bench.results import append_rows, load_rows\n"
+        "path = pathlib.Path(sys.argv[1]); rows = load_rows(path) * 50\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "append_rows(path, rows)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True)
+    assert b"OSError: [Errno 27]" in done.stderr
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def append_many(path: Path) -> None:
     for _ in range(20):
         append_rows(path, [ROW, ROW])
