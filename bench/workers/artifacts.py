@@ -30,8 +30,9 @@ MOST = 200
 # Memory comes in arenas of up to 1 MB (Python's obmalloc) and in pages of what other code left
 # free: what a smaller payload needs is lost in that.
 LEAST_SIZE_OF_PEAK = 1_000_000
-# No codec leaves out what it imports or starts for something this large that cannot be shrunk.
-WARM_UP = {"warm": random.Random(0).randbytes(2_000_000)}
+# Enough for every codec to import its library (isal from 16 KB), and less than what changes how
+# glibc hands out memory from then on (128 KB).
+WARM_UP = {"warm": random.Random(0).randbytes(100_000)}
 
 
 class PickleFile:
