@@ -43,11 +43,11 @@ check: $(SETUP) ## hold the series to upstream's rules
 wheel: $(SETUP) ## build the patched distribution into dist/
 	@$(RUN) scripts/build_wheel.py $(ARGS)
 
-pr: $(UV) ## prepare the pull request of a topic: make pr ARGS=cas-lz4
-	$(RUN) scripts/open_pr.py $(ARGS)
+pr: $(SETUP) ## prepare the pull request of a topic: make pr ARGS=cas-lz4
+	@$(RUN) scripts/open_pr.py $(ARGS)
 
-status: $(UV) ## look what became of every issue and pull request
-	$(RUN) scripts/pr_status.py $(ARGS)
+status: $(SETUP) ## look what became of every issue and pull request
+	@$(RUN) scripts/pr_status.py $(ARGS)
 
 build/uv/uv:
 	@python3 scripts/fetch_uv.py

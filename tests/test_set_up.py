@@ -1,5 +1,6 @@
 """From nothing to a running tool: uv is fetched as uv.lock names it, or not at all."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,22 @@ def test_the_menu_names_every_door() -> None:
     doors = {file.stem.split("_")[0] for file in (ROOT / "scripts").glob("*_patches.py")}
     listed = {line.split()[1] for line in menu.stdout.splitlines()}
     assert doors | {"bench", "test", "wheel", "lint", "help"} <= listed
+
+
+@pytest.mark.parametrize("machine", ["with uv", "without"])
+def test_every_target_has_what_it_needs(checkout, machine) -> None:
+    shutil.copy(ROOT / "Makefile", checkout)
+    if machine == "with uv":
+        (checkout / "uv").touch(mode=0o755)
+    found = re.findall("^([a-z]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    command = [shutil.which("make") or "make", "--dry-run"]
+    env = {"PATH": str(checkout)}
+    for target in found:
+        command = [*command[:2], target]
+        done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        fetched = "fetch_uv.py" in done.stdout
+        assert fetched == (machine == "without" and target != "help"), target
 
 
 @pytest.mark.parametrize(
