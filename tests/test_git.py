@@ -125,6 +125,7 @@ def held(tmp_path: Path) -> Callable[[], "subprocess.Popen[str]"]:
             env=clean_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
 
@@ -137,10 +138,12 @@ def test_one_engine_at_a_time(held: Callable[[], "subprocess.Popen[str]"]) -> No
     assert first.stdout.readline() == "held\n"
     second = held()
     assert second.stdout is not None
+    assert second.stderr is not None
+    assert second.stderr.readline().startswith("waiting for another command")
     assert select.select([second.stdout], [], [], 0.5)[0] == []
     first.communicate("")
     assert second.stdout.readline() == "held\n"
-    second.communicate("")
+    assert second.communicate("")[1] == ""
 
 
 def test_the_lock_of_a_killed_engine_is_free_and_its_folders_go(

@@ -1,6 +1,7 @@
 """Where things are in a checkout of this repository, and who may change them now."""
 
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from patchstack.errors import PatchStackError
 
+_LOG = logging.getLogger(__name__)
 # Roots of the projects that this process holds the lock of.
 _HELD: set[Path] = set()
 
@@ -67,7 +69,7 @@ class Project:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """One engine at a time: a second one waits for the first.
+        """One engine at a time: a second one waits for the first, and logs that it does.
 
         The lock is the kernel's, so a killed holder releases it; whatever the killed one
         left under build/tmp/ is nobody's then, and goes. Who holds it may take it again:
@@ -78,7 +80,11 @@ class Project:
             return
         self.build.mkdir(exist_ok=True)
         with (self.build / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _LOG.warning("waiting for another command that is at work on %s", self.root)
+                fcntl.flock(lock, fcntl.LOCK_EX)
             # A child that outlives us (git.Repo.run, detached) holds the lock until it ends.
             os.set_inheritable(lock.fileno(), True)
             shutil.rmtree(self.build / "tmp", ignore_errors=True)
