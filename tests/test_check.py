@@ -49,7 +49,7 @@ def test_a_good_series_passes_every_gate(bare) -> None:
     ("gate", "content", "finding"),
     [
         (Gate.COMPILES, "def broken(:\n", "invalid syntax"),
-        (Gate.BLACK, "x = {  'a':1 }\n", "would reformat"),
+        (Gate.BLACK, "x = {  'a':1 }\n", "metaflow/step.py: format it"),
         (Gate.PYTHON, "if (n := 10) > 5:\n    print(n)\n", "needs Python 3.8"),
         (Gate.LINT, "value = 1  \n", "step.py:1: trailing white space"),
     ],
@@ -78,6 +78,23 @@ def test_a_feature_that_the_file_used_before_is_not_the_patch_s(make_sandbox) ->
     sandbox.apply()
     results = with_commit(sandbox, {STEP: 'x = 2\nprint(f"{x=}")\n'})
     assert results[Gate.PYTHON].findings == ()
+
+
+def test_a_renamed_file_may_stay_as_it_was(make_sandbox) -> None:
+    """Badly formatted and too new before: that is not the patch's doing."""
+    sandbox = make_sandbox("submodule")
+    sandbox.remove_topic("fast")
+    sandbox.git("checkout", "--quiet", "--detach", "1.0")
+    old = "x = {  'a':1 }\nprint(f'{x=}')\n" * 9
+    sandbox.commit("Be badly formatted", {STEP: old, "metaflow/left.py": old})
+    sandbox.edit_series((sandbox.series().pin.commit, sandbox.git("rev-parse", "HEAD")))
+    sandbox.apply()
+    results = with_commit(
+        sandbox, {STEP: None, "metaflow/stride.py": old + "y = 1\n", "metaflow/new.py": "y={}\n"}
+    )
+    assert results[Gate.PYTHON].findings == ()
+    (finding,) = results[Gate.BLACK].findings
+    assert finding.startswith("topic core: metaflow/new.py: format it with black")
 
 
 def test_a_topic_that_does_not_stand_alone_stops_the_gates(make_sandbox) -> None:

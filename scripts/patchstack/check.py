@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby
@@ -188,14 +188,20 @@ def _too_much_context(hunk: Hunk) -> bool:
     return max(ends) > CONTEXT_LINES or max(between, default=0) > 2 * CONTEXT_LINES
 
 
-def _python_files(patches: tuple[Patch, ...]) -> list[str]:
-    """Python files that a topic touches and that are ours to format: not vendored ones."""
-    paths = dict.fromkeys(
-        file.path for patch in patches for file in patch.diff if not file.is_removed_file
-    )
-    return [
-        path for path in paths if path.endswith(".py") and not path.startswith("metaflow/_vendor/")
-    ]
+def _python_files(patches: tuple[Patch, ...]) -> dict[str, str]:
+    """Python files that patches touch, each with its name before them, which may be another.
+
+    Only those that are ours to format: not vendored ones.
+    """
+    paths: dict[str, str] = {}
+    for file in (file for patch in patches for file in patch.diff if not file.is_removed_file):
+        before = file.source_file.removeprefix("a/") if file.is_rename else file.path
+        paths[file.path] = paths.pop(before, before)
+    return {
+        path: before
+        for path, before in paths.items()
+        if path.endswith(".py") and not path.startswith("metaflow/_vendor/")
+    }
 
 
 def _compiles(builder: Builder, tips: Tips) -> GateResult:
@@ -217,12 +223,15 @@ def _compiles(builder: Builder, tips: Tips) -> GateResult:
 
 def _trees(
     project: Project, series: Series, source: Source, tips: Tips
-) -> Iterator[tuple[Topic, Path, list[str]]]:
-    """Every topic with its patched tree and the Python files in it that it touches."""
+) -> Iterator[tuple[Topic, Path, dict[str, str]]]:
+    """Every topic with its patched tree and the Python files in it that it touches.
+
+    Each file comes with its name at the pin.
+    """
     for topic in series.topics:
         tree = source_tree(project, source, tips.topics[topic.name][1])
         touched = _python_files(series.patches[topic.name])
-        files = [path for path in touched if (tree / path).exists()]
+        files = {path: at_pin for path, at_pin in touched.items() if (tree / path).exists()}
         if files:
             yield topic, tree, files
 
@@ -239,21 +248,24 @@ def _black(project: Project, series: Series, source: Source, tips: Tips) -> Gate
     findings, count = [], 0
     for topic, tree, files in _trees(project, series, source, tips):
         count += len(files)
-        for line in sorted(_misformatted(tree, files) - _misformatted(stock, files)):
-            findings.append(f"topic {topic.name}: {line}: format it with black 25.12.0")
+        bad, before = _misformatted(tree, files), _misformatted(stock, files.values())
+        for path in sorted(path for path in bad if files[path] not in before):
+            findings.append(f"topic {topic.name}: {path}: format it with black 25.12.0")
     return GateResult(Gate.BLACK, tuple(findings), f"{count} files")
 
 
-def _misformatted(tree: Path, files: list[str]) -> set[str]:
+def _misformatted(tree: Path, files: Collection[str]) -> set[str]:
+    """Those of `files` that black would change, or cannot read."""
     targets = [arg for target in BLACK_TARGETS for arg in ("-t", target)]
     there = [path for path in files if (tree / path).exists()]
     if not there:
         return set()
     done = _tool(tree, "-m", "black", "--check", *targets, *there)
-    said = {line for line in done.stderr.splitlines() if line.startswith(("would ", "error:"))}
-    if done.returncode and not said:
+    named = r"^(?:would reformat|error: cannot format) (.+?\.py)\b"
+    bad = set(re.findall(named, done.stderr, re.MULTILINE))
+    if done.returncode and not bad:
         raise GateError(f"black did not run: {done.stderr.strip().splitlines()[-1]}")
-    return said
+    return bad
 
 
 def _python_floor(project: Project, series: Series, source: Source, tips: Tips) -> GateResult:
@@ -262,8 +274,8 @@ def _python_floor(project: Project, series: Series, source: Source, tips: Tips) 
     findings, count = [], 0
     for topic, tree, files in _trees(project, series, source, tips):
         count += len(files)
-        for path in files:
-            for feature in sorted(_too_new(tree, path) - _too_new(stock, path)):
+        for path, at_pin in files.items():
+            for feature in sorted(_too_new(tree, path) - _too_new(stock, at_pin)):
                 findings.append(f"topic {topic.name}: {path}: {feature}")
     return GateResult(Gate.PYTHON, tuple(findings), f"{count} files")
 
