@@ -49,7 +49,7 @@ def apply(
         table.add_row(state.branch, "" if state.verdict is Verdict.STALE else state.new[:12], said)
     where = project.show(source.repo.path)
     door.out.print(f"metaflow {source.release} from the {source.kind.value} in {where}")
-    door.out.print(table)
+    door.show(table)
     for state in comparison.states:
         _tell_left_out(state)
     if check and not comparison.same:

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from bench.errors import BenchError
 from patchstack.errors import PatchStackError
@@ -20,6 +21,14 @@ from patchstack.project import Project
 # A pipe has no width that a table should be cut to.
 out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1000)
 progress = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def show(table: Table) -> None:
+    """Print a table without the blanks that fill its last column up."""
+    with out.capture() as shown:
+        out.print(table)
+    for line in shown.get().splitlines():
+        print(line.rstrip())
 
 
 def project() -> Project:

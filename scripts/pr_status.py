@@ -31,7 +31,7 @@ def pr_status() -> None:
         table.add_column(column, overflow="fold")
     for standing in found:
         table.add_row(*cells(standing)[:-1], _age(standing.seen.at))
-    door.out.print(table)
+    door.show(table)
     if rewrite_status(project, found):
         door.out.print("wrote status.md")
 

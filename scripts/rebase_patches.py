@@ -50,7 +50,7 @@ def rebase(
         if as_json:
             print(json.dumps([_plain(report) for report in reports], indent=2))
         else:
-            door.out.print(_table(reports))
+            door.show(_table(reports))
         if write:
             pin = move_pin(project, series, pinned, reports[0], commit)
             door.progress.print(

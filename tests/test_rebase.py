@@ -248,3 +248,22 @@ def test_nothing_moves_where_the_gitlink_cannot(make_sandbox) -> None:
     assert ended.code == 1
     assert "index.lock" in ended.err
     assert sandbox.patches() == before
+
+
+def test_what_an_earlier_patch_of_the_series_adds_has_not_landed(make_sandbox) -> None:
+    sandbox = make_sandbox("submodule")
+    sandbox.switch("perf/lone")
+    lines = "".join(f"telling_constant_{n} = 'value {n}'\n" for n in range(6))
+    version = {"metaflow/version.py": 'metaflow_version = "1.0+"\n'}
+    sandbox.commit("Add constants", {"metaflow/constants.py": lines})
+    indented = "if True:\n" + "".join(f"    {line}\n" for line in lines.splitlines())
+    sandbox.commit("Indent them", {"metaflow/constants.py": indented} | version)
+    sandbox.export()
+    report = attempt(sandbox, "1.1")  # which has another line in version.py
+    assert outcomes(report)[-2:] == [("lone", Outcome.CLEAN), ("lone", Outcome.CONFLICTS)]
+
+
+def test_no_line_of_a_table_ends_in_blanks(make_sandbox) -> None:
+    sandbox = make_sandbox("submodule")
+    said = sandbox.door("rebase_patches", "--to", "1.2").out + sandbox.opens("apply_patches")
+    assert said.splitlines() == [line.rstrip() for line in said.splitlines()]

@@ -97,13 +97,15 @@ def try_release(project: Project, series: Series, pinned: Source, release: str) 
             repo.git("checkout", "--quiet", "--detach", source.base)
             for topic in series.topics:
                 for patch in series.patches[topic.name]:
-                    one = _try(repo, pinned, topic, patch, held[topic.name])
+                    one = _try(repo, pinned, source, topic, patch, held[topic.name])
                     missing = set(held[topic.name].left_out) & patch.sections.keys()
                     verdicts.append(replace(one, left_out=tuple(sorted(missing))))
         return ReleaseReport(release, source, tuple(verdicts))
 
 
-def _try(repo: Repo, pinned: Source, topic: Topic, patch: Patch, held: HeldPatches) -> PatchVerdict:
+def _try(
+    repo: Repo, pinned: Source, source: Source, topic: Topic, patch: Patch, held: HeldPatches
+) -> PatchVerdict:
     """The verdict on one patch; leaves its commit, or the hunks that fit, on top of `repo`."""
     if patch not in held.applied:
         return PatchVerdict(topic.name, patch.name, Outcome.LEFT_OUT)
@@ -119,7 +121,7 @@ def _try(repo: Repo, pinned: Source, topic: Topic, patch: Patch, held: HeldPatch
         return PatchVerdict(topic.name, patch.name, outcome)
     if undone.returncode == 0:
         return PatchVerdict(topic.name, patch.name, Outcome.LANDED)
-    if _landed_share(repo, pinned, patch) >= LANDED_SHARE:
+    if _landed_share(source, pinned, patch) >= LANDED_SHARE:
         return PatchVerdict(topic.name, patch.name, Outcome.LANDED_MODIFIED, trial.rejects)
     repo.run("apply", "--reject", "--whitespace=nowarn", *excluded, file)
     repo.git("add", "--all", "--", ".", ":(exclude,glob)**/*.rej")
@@ -129,13 +131,13 @@ def _try(repo: Repo, pinned: Source, topic: Topic, patch: Patch, held: HeldPatch
     return PatchVerdict(topic.name, patch.name, Outcome.CONFLICTS, trial.rejects)
 
 
-def _landed_share(repo: Repo, pinned: Source, patch: Patch) -> float:
+def _landed_share(source: Source, pinned: Source, patch: Patch) -> float:
     """The share of the patch's telling lines, new to the pin, that the release has too."""
     added, there = 0, 0
     for file in patch.diff:
         at_pin = _telling_lines(pinned.file(file.path) or b"")
-        now = repo.path / file.path
-        at_release = _telling_lines(now.read_bytes() if now.is_file() else b"")
+        # Not the tree that the patch was tried on: that has the series' own earlier patches.
+        at_release = _telling_lines(source.file(file.path) or b"")
         text = "\n".join(line.value for hunk in file for line in hunk if line.is_added)
         new = _telling_lines(text.encode(errors="surrogateescape")) - at_pin
         added += new.total()
