@@ -1,13 +1,13 @@
 """The series of this checkout on the real release: from the package index, and from upstream.
 
 Needs the package index, unless the sdist lies in build/sdist already; and, for the comparison
-of both sources, a clone of upstream named by the environment variable UPSTREAM_GIT.
+of both sources, the submodule, or a clone named by the environment variable UPSTREAM_GIT.
 """
 
 from pathlib import Path
 
 import pytest
-from sandbox import FORMAT_PATCH, MACHINE, NOT_IN_SDIST, git, run_door, topic_table
+from sandbox import FORMAT_PATCH, MACHINE, NOT_IN_SDIST, ROOT, git, run_door, topic_table
 
 from patchstack.project import Project
 from patchstack.series import Series, load_series
@@ -50,9 +50,10 @@ def test_the_series_applies_to_the_sdist(release: Project) -> None:
 
 
 def test_patched_files_are_the_same_from_the_sdist_and_from_upstream(release: Project) -> None:
-    clone = MACHINE.get("UPSTREAM_GIT")
+    ours = Project(ROOT).submodule
+    clone = MACHINE.get("UPSTREAM_GIT") or ((ours / ".git").exists() and str(ours))
     if not clone:
-        pytest.skip("no upstream clone at hand: name one with UPSTREAM_GIT")
+        pytest.skip("no upstream at hand: initialise the submodule, or name a clone: UPSTREAM_GIT")
     series, tree = applied_from_sdist(release)
     branch = series.integration.branch
     sdist = blobs(tree, branch)
