@@ -127,6 +127,43 @@ def test_killed_apply(make_sandbox: Callable[..., Sandbox], kind: str) -> None:
         assert not list((sandbox.project.build / "tmp").glob("*"))
 
 
+def apply_and_die(sandbox: Sandbox, at: int) -> bool:
+    """Apply in a child that is killed before it moves refs for the time `at`; was it?"""
+    child = os.fork()
+    if child == 0:
+        count = 0
+
+        def hook(event: str, args: tuple[object, ...]) -> None:
+            nonlocal count
+            if event == "subprocess.Popen" and "update-ref" in str(args[1]):
+                if count == at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                count += 1
+
+        try:
+            sys.addaudithook(hook)
+            sandbox.apply()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert status == 0 or os.WIFSIGNALED(status)
+    return status != 0
+
+
+def test_refs_move_together(make_sandbox: Callable[..., Sandbox]) -> None:
+    """A kill between two moves would leave half of them: random moments rarely meet it."""
+    expected = make_sandbox("submodule", applied=True, name="expected").refs()
+    at, killed = 0, True
+    while killed:
+        sandbox = make_sandbox("submodule", applied=False, name=f"kill {at}")
+        old = sandbox.refs()
+        killed = apply_and_die(sandbox, at)
+        assert sandbox.refs() in (old, expected)
+        at += 1
+    assert at > 1  # it moves refs at all
+
+
 def moved(sandbox: Sandbox) -> dict[str, str]:
     """All refs but the record of what an export was in step with, which it may write."""
     return {name: sha for name, sha in sandbox.refs().items() if not name.endswith("/in-step")}
