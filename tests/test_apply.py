@@ -107,6 +107,13 @@ def test_applying_an_applied_series_changes_nothing(sandbox) -> None:
     assert sandbox.snapshot() == before
 
 
+def test_branches_are_told_in_the_order_of_the_series(submodule) -> None:
+    at_rest = [state.branch for state in submodule.apply().states]
+    submodule.git("branch", "-D", "perf/core")
+    assert [state.branch for state in submodule.apply().states] == at_rest
+    assert at_rest == ["perf/series", *(topic.branch for topic in submodule.series().topics)]
+
+
 def test_commits_that_patches_hold_stay_as_the_contributor_made_them(sandbox) -> None:
     sandbox.switch("perf/lone")
     mine = sandbox.commit("Mine", MINE)
@@ -198,6 +205,11 @@ def test_uncommitted_work_is_refused(sandbox, change) -> None:
     sandbox.opens("apply_patches")
     sandbox.git("stash", "pop", "--quiet", "--index")
     assert (sandbox.tree / name).is_file()
+
+
+def test_uncommitted_work_is_a_difference_to_the_series(sandbox) -> None:
+    edit_tracked(sandbox)
+    assert "uncommitted changes" in sandbox.refused("apply_patches", "--check")
 
 
 def test_uncommitted_work_in_another_work_tree_is_refused(submodule, tmp_path) -> None:

@@ -231,6 +231,10 @@ def binary(sandbox: Sandbox) -> None:
     sandbox.commit("Telling subject", {"metaflow/data.bin": bytes(range(256))})
 
 
+def folder_b(sandbox: Sandbox) -> None:
+    sandbox.commit("Telling subject", {"metaflow/part b/x.py": "x = 1\n"})
+
+
 def mail_tag(sandbox: Sandbox) -> None:
     sandbox.commit("[PATCH] Telling subject", MINE)
 
@@ -252,6 +256,7 @@ def reset(sandbox: Sandbox) -> None:
         (message_with("From: Somebody <else@example.org>", "", "more"), "Telling subject"),
         (message_with("trailing  ", "end"), "Telling subject"),
         (binary, "Telling subject"),
+        (folder_b, "metaflow/part b/x.py: the name of a folder"),
         (reset, "perf/core has no commits of its own"),
     ],
     ids=[
@@ -265,6 +270,7 @@ def reset(sandbox: Sandbox) -> None:
         "from",
         "white space",
         "binary",
+        "folder that ends in b",
         "empty topic",
     ],
 )

@@ -1,7 +1,7 @@
 """The contributor's day: apply, edit, export, apply, on both kinds of source."""
 
 import pytest
-from sandbox import BRANCHES, FAST_STEP_2, FASTER_STEP_2, STORE, Sandbox
+from sandbox import BRANCHES, FAST_STEP_2, FASTER_STEP_2, STORE, Edit, Sandbox, edit
 
 from patchstack.apply import Verdict
 from patchstack.errors import ExportError
@@ -290,3 +290,44 @@ def test_a_branch_renamed_in_the_series_is_made_anew(sandbox) -> None:
     assert "perf/lone" not in sandbox.branches()
     assert sandbox.branches()["perf/alone"] == old
     settle(sandbox)
+
+
+def test_amend_a_dependency_and_its_dependent_on_their_branches(sandbox) -> None:
+    """The dependent's branch still holds the old commits below it, which are nobody's work."""
+    for branch in ("perf/core", "perf/fast"):
+        sandbox.switch(branch)
+        name = branch.replace("/", "_")
+        sandbox.commit(f"Amended: {name}", {f"metaflow/{name}.py": "amended = 1\n"}, "--amend")
+    sandbox.leave()
+    sandbox.opens("export_patches")
+    sandbox.opens("apply_patches")
+    assert sandbox.check().same
+    assert sandbox.log("perf/fast")[1::2] == ["Amended: perf_core", "Amended: perf_fast"]
+
+
+REPEATED = ["x = 1\n"] * 60
+
+
+def inserted(line: int) -> dict[str, Edit]:
+    return {"metaflow/repeated.py": "".join([*REPEATED[:line], "y = 2\n", *REPEATED[line:]])}
+
+
+@pytest.mark.parametrize("branch", ["perf/lone", "perf/series"])
+def test_the_same_change_moved_to_another_place_is_work(sandbox, branch) -> None:
+    """Its lines and their context are the same: only the place tells the two patches apart."""
+    sandbox.switch("perf/lone")
+    sandbox.commit("Repeat", {"metaflow/repeated.py": "".join(REPEATED)})
+    sandbox.commit("Insert", inserted(10))
+    sandbox.leave()
+    sandbox.opens("export_patches")
+    sandbox.opens("apply_patches")
+    sandbox.switch(branch)
+    edit(sandbox.tree, inserted(40))
+    sandbox.git("commit", "--quiet", "--all", "--amend", "--no-edit")
+    moved = sandbox.git("rev-parse", "HEAD^{tree}")
+    sandbox.leave()
+    assert f"{branch} in" in sandbox.refused("apply_patches")
+    sandbox.opens("export_patches")
+    sandbox.opens("apply_patches")
+    assert sandbox.git("rev-parse", f"{branch}^{{tree}}") == moved
+    assert sandbox.check().same

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from patchstack.errors import UnsavedWorkError
 from patchstack.git import Repo, scratch
+from patchstack.patch import Patch
 from patchstack.project import Project
 from patchstack.series import Series, Topic
 from patchstack.source import Source
-from patchstack.stack import Builder, format_patches
+from patchstack.stack import Builder, format_patches, holds
 
 RECORD = "refs/patchstack/tip/"
 START = "refs/patchstack/start/"
@@ -99,8 +100,12 @@ class Refs:
 
 
 def check_applied(project: Project, series: Series, source: Source) -> Comparison:
-    """Compare branches and series; changes nothing."""
+    """Compare branches and series; changes nothing.
+
+    Raises `UnsavedWorkError` where a work tree holds what is on no branch yet.
+    """
     with project.exclusive():
+        _refuse_uncommitted(project, source.repo)
         return _compare(project, series, source, keep_objects=False)[0]
 
 
@@ -188,9 +193,8 @@ def _compare(
     stale = _stale(refs, branches)
     if at_rest and refs.digest == _digest(series, source):
         states = [
-            BranchState(name, tip, refs.starts[name], tip, Verdict.UP_TO_DATE)
-            for name, tip in refs.heads.items()
-            if name in branches
+            BranchState(name, tip := refs.heads[name], refs.starts[name], tip, Verdict.UP_TO_DATE)
+            for name in branches
         ]
         return Comparison(source, (*states, *stale)), refs, {}
     with scratch(project, source.repo, keep_objects=keep_objects) as repo:
@@ -201,7 +205,7 @@ def _compare(
         for topic in series.topics:
             built[topic.branch] = (*builder.branch(topic), builder.held[topic.name].left_out)
         states, lost = [], {}
-        held = {change for one in builder.held.values() for change in one.changes}
+        held = [patch for one in builder.held.values() for patch in one.commits]
         for name, (start, tip, left_out) in built.items():
             old = refs.heads.get(name)
             state = _state(repo, source, name, old, start, tip, left_out)
@@ -242,17 +246,20 @@ def history(repo: Repo, start: str, tip: str, *, trees: bool = True) -> bytes:
 
 
 def _not_held(
-    repo: Repo, source: Source, record: str | None, old: str, held: set[bytes]
+    repo: Repo, source: Source, record: str | None, old: str, held: list[Patch]
 ) -> list[str]:
-    """Commits of a branch, after what apply put there, that no patch of the series holds."""
-    since = record if record and repo.is_ancestor(record, old) else None
-    start = since or repo.run("merge-base", source.base, old).stdout.decode().strip()
-    if not start:
+    """Commits of a branch, but for those that apply put there, that no patch holds."""
+    if repo.run("merge-base", source.base, old).returncode:
         return [f"{old[:12]} (not based on upstream)"]
-    log = ("log", "--topo-order", "--reverse", "--format=%h %s", f"{start}..{old}")
-    lost = repo.lines(*log, "--merges")
-    commits = zip(repo.lines(*log, "--no-merges"), format_patches(repo, start, old), strict=True)
-    return lost + [line for line, patch in commits if patch.change not in held]
+    ours = ("--not", source.base, *([record] if record else []))
+    log = ("log", "--topo-order", "--reverse", "--format=%h %s")
+    lost = repo.lines(*log, "--merges", old, *ours)
+    for line in repo.lines(*log, "--no-merges", old, *ours):
+        commit = line.partition(" ")[0]
+        (written,) = format_patches(repo, f"{commit}~1", commit)
+        if not any(holds(repo, patch, written, commit) for patch in held):
+            lost.append(line)
+    return lost
 
 
 def _stale(refs: Refs, branches: list[str]) -> list[BranchState]:

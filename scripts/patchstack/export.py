@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from patchstack.patch import Patch
 from patchstack.project import Project
 from patchstack.series import Pin, Series, Topic, rewritten_series
 from patchstack.source import Source
-from patchstack.stack import Builder, format_patches
+from patchstack.stack import Builder, format_patches, holds
 
 # Commits of HEAD that no ref holds; `--all` would count HEAD itself.
 HEAD_ONLY = ("rev-list", "HEAD", "--not", "--branches", "--tags", "--remotes")
@@ -80,7 +80,8 @@ def export_branches(
                     topic = _owner(series, branch)
                     starts[branch] = _start(repo, series, source, refs, topic)
                     _refuse_upstreams(source, branch, starts[branch], refs.heads[branch])
-                    own = _commits(repo, branch, starts[branch], refs.heads[branch])
+                    known = held[topic.name].commits
+                    own = _commits(repo, branch, starts[branch], refs.heads[branch], known)
                     found[branch] = {topic.name: own}
             edited = replace(series, patches=series.patches | _merged(series, refs, found, held))
             builder = Builder(repo, source, edited)
@@ -183,13 +184,24 @@ def _refuse_upstreams(source: Source, branch: str, start: str, tip: str) -> None
         )
 
 
-def _commits(repo: Repo, branch: str, start: str, tip: str) -> tuple[Patch, ...]:
-    """The commits of a branch as patches, refusing what a patch cannot carry."""
+def _commits(
+    repo: Repo, branch: str, start: str, tip: str, known: Collection[Patch]
+) -> tuple[Patch, ...]:
+    """The commits of a branch as patches, refusing what a patch cannot carry.
+
+    One that is among the `known` patches has the very bytes of that one.
+    """
     merges = repo.lines("rev-list", "--merges", f"{start}..{tip}")
     if merges:
         raise ExportError(
             f"{branch} has a merge commit {merges[0][:12]}: a series is linear, rebase instead"
         )
+    # A diff names both sides in one line, without quotes: "a/x b/y b/x b/y".
+    for path in repo.lines("log", "--format=", "--name-only", f"{start}..{tip}"):
+        if " b/" in path:
+            raise ExportError(
+                f"{branch}: {path}: the name of a folder in a patch cannot end in ' b': rename it"
+            )
     for commit in repo.commits(start, tip):
         found = _DIFF_BEGINS.search(repo.text("log", "-1", "--format=%B", commit))
         if found:
@@ -214,7 +226,14 @@ def _commits(repo: Repo, branch: str, start: str, tip: str) -> tuple[Patch, ...]
                 f"{branch}: commit '{patch.subject}' changes a binary file, which a patch cannot "
                 "carry: leave it out"
             )
-    return patches
+    commits = zip(patches, repo.commits(start, tip), strict=True)
+    return tuple(
+        next(
+            (replace(one, data=old.data) for old in known if holds(repo, old, one, commit)),
+            one,
+        )
+        for one, commit in commits
+    )
 
 
 def _by_topic(
@@ -225,11 +244,13 @@ def _by_topic(
     A commit belongs where its patch is already, or one with the same subject. One that is
     new belongs to the topic it stands in the middle of, or else to `new_to`.
     """
-    patches = _commits(repo, series.integration.branch, source.base, tip)
+    every = hold(series, source)
+    known = [patch for held in every.values() for patch in held.commits]
+    patches = _commits(repo, series.integration.branch, source.base, tip, known)
     by_change: dict[bytes, str] = {}
     by_subject: dict[str, str | None] = {}
-    for name, held in hold(series, source).items():
-        by_change |= dict.fromkeys(held.changes, name)
+    for name, held in every.items():
+        by_change |= {patch.change: name for patch in held.commits}
         for subject in {patch.subject for patch in held.patches}:
             by_subject[subject] = None if subject in by_subject else name  # of two, it tells none
     owners = [by_change.get(patch.change) or by_subject.get(patch.subject) for patch in patches]
@@ -283,9 +304,9 @@ def _merged(
     said: dict[str, tuple[str, list[bytes]]] = {}
     for branch, topics in found.items():
         for name, patches in topics.items():
-            changes = [patch.change for patch in patches]
-            if changes == list(held[name].changes):
+            if [one.data for one in patches] == [one.data for one in held[name].commits]:
                 continue
+            changes = [patch.change for patch in patches]
             if name in refs.out_of_step(series):
                 raise both_changed(name, branch)
             other, theirs = said.setdefault(name, (branch, changes))
@@ -315,8 +336,8 @@ def _check_lossless(builder: Builder, branch: str, start: str, tip: str) -> None
         if one[0] != one[1]:
             raise ExportError(
                 f"{branch}: commit {repo.text('log', '-1', '--format=%h %s', old)} does not "
-                "survive as a patch: its message may begin with a line like 'From:' or "
-                "'Subject:'; rewrite that part"
+                "survive as a patch: its message may begin with '[PATCH]' or a line like 'From:', "
+                "or have blanks at the end of a line; rewrite that part"
             )
     raise ExportError(f"{branch}: the export does not rebuild its commits: nothing was written")
 

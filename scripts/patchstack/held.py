@@ -32,9 +32,9 @@ class HeldPatches:
         return tuple(one for one in self.patches if not one.sections.keys() <= set(self.left_out))
 
     @property
-    def changes(self) -> tuple[bytes, ...]:
-        """The change of every patch as a commit here can make it."""
-        return tuple(patch.without(self.left_out).change for patch in self.applied)
+    def commits(self) -> tuple[Patch, ...]:
+        """Those that become commits, as a commit here can make them."""
+        return tuple(patch.without(self.left_out) for patch in self.applied)
 
     def restored(self, written: tuple[Patch, ...]) -> tuple[Patch, ...]:
         """`written`, patches of commits made here, with what had been left out of them.

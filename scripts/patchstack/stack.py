@@ -107,6 +107,22 @@ def format_patches(repo: Repo, start: str, tip: str) -> tuple[Patch, ...]:
     return patches
 
 
+def holds(repo: Repo, patch: Patch, written: Patch, commit: str) -> bool:
+    """Whether `patch` is `commit`, of which git has written the patch `written`.
+
+    The same lines in the same context can still be meant for two places of a file, so it has
+    to make the same files on the commit's parent, too.
+    """
+    if patch.change != written.change:
+        return False
+    index = Repo(repo.path, {**repo.env, "GIT_INDEX_FILE": str(repo.path / ".git" / "holds")})
+    index.git("read-tree", f"{commit}~1")
+    done = index.run("apply", "--cached", "--whitespace=nowarn", input=patch.data)
+    return not done.returncode and index.text("write-tree") == repo.text(
+        "rev-parse", f"{commit}^{{tree}}"
+    )
+
+
 def try_patch(repo: Repo, patch: Patch, exclude: tuple[str, ...] = ()) -> Trial:
     """Whether `patch`, but for the paths in `exclude`, fits the files of `repo`.
 
