@@ -139,6 +139,7 @@ def test_one_engine_at_a_time(held: Callable[[], "subprocess.Popen[str]"]) -> No
     second = held()
     assert second.stdout is not None
     assert second.stderr is not None
+    assert select.select([second.stderr], [], [], 60)[0]
     assert second.stderr.readline().startswith("waiting for another command")
     assert select.select([second.stdout], [], [], 0.5)[0] == []
     first.communicate("")

@@ -62,11 +62,12 @@ def test_the_menu_names_every_door() -> None:
 @pytest.mark.parametrize("machine", ["with uv", "without"])
 def test_every_target_has_what_it_needs(checkout, machine) -> None:
     shutil.copy(ROOT / "Makefile", checkout)
+    (checkout / "bin").mkdir()
     if machine == "with uv":
-        (checkout / "uv").touch(mode=0o755)
+        (checkout / "bin" / "uv").touch(mode=0o755)
     found = re.findall("^([a-z]+):.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     command = [shutil.which("make") or "make", "--dry-run"]
-    env = {"PATH": str(checkout)}
+    env = {"PATH": str(checkout / "bin")}
     for target in found:
         command = [*command[:2], target]
         done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True)
