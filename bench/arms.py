@@ -45,7 +45,7 @@ ARMS = (
     Arm(STOCK, UPSTREAM, CODEC | START | PARALLEL | HASH, settings=_STOCK),
     Arm(AGAIN, UPSTREAM, CODEC | START | PARALLEL | HASH, settings=_STOCK),
     Arm(FLOOR, UPSTREAM, frozenset({"artifacts", "sweep"}), settings={"WITH": "pickle"}),
-    Arm("patched", SERIES, CODEC - {"store"} | START | PARALLEL),
+    Arm("patched", SERIES, CODEC | START | PARALLEL),
     Arm("patched+isal", "cas-isal", frozenset({"pack", "artifacts"}), ("isal",)),
     Arm("patched+lz4", "cas-lz4", CODEC, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
     _hash("SHA-256"),
