@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 
+from bench.blocks import fill_block
 from bench.dependencies import Dependency, dependency_grid, load_dependencies
-from bench.errors import BenchError
 from bench.plots import PLOTS, draw_plots
 from bench.results import Row, load_rows
 from bench.statistics import Contrast, Selection, compare_arms, select_newest
@@ -175,19 +175,3 @@ def _provenance(rows: Sequence[Row]) -> str:
         f"{newest.memory_gb:g} GB, {newest.system}, Python {newest.python}, "
         f"Metaflow {newest.release}."
     )
-
-
-def fill_block(text: str, name: str, content: str, path: Path) -> str:
-    """`text` with `content` between the marker lines of block `name`.
-
-    Raises BenchError, which names `path`, unless both markers are there once and in order.
-    """
-    start, end = f"<!-- START {name} -->", f"<!-- END {name} -->"
-    lines = text.split("\n")
-    if lines.count(start) != 1 or lines.count(end) != 1 or lines.index(end) < lines.index(start):
-        raise BenchError(
-            f"{path} must have the line {start} once, and {end} below it: "
-            "put them where the generated block belongs"
-        )
-    first, last = lines.index(start), lines.index(end)
-    return "\n".join([*lines[: first + 1], content, *lines[last:]])

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from observations import observe
 
+from bench.blocks import fill_block
 from bench.dependencies import Dependency, dependency_grid, load_dependencies, write_dependencies
 from bench.errors import BenchError
 from bench.plots import COLOURS, INK, PLOTS, Transfer, crossing
-from bench.report import fill_block, write_report
+from bench.report import write_report
 from bench.results import SWEEP, Row, append_rows
 from bench.study import load_study
 

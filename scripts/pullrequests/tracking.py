@@ -4,22 +4,21 @@ The record keeps what was last seen and when; the table in status.md is derived 
 record and series.toml alone, so that it can be rebuilt without a network.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from bench.blocks import fill_block
 from patchstack.prefix import digest_patches
 from patchstack.project import Project
 from patchstack.series import Series, Topic
-from pullrequests.errors import NotFoundError, TextError
+from pullrequests.errors import NotFoundError
 from pullrequests.github import GitHub
 from pullrequests.record import Entry, Item, Record, Seen, State, now, write
 from pullrequests.repository import repositories
 
-BEGIN, END = "<!-- START pull-requests -->", "<!-- END pull-requests -->"
-_TABLE = re.compile(rf"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 COLUMNS = ("topic", "where", "state", "review", "checks", "last comment", "branch", "seen")
 
 
@@ -73,13 +72,10 @@ def standings(project: Project, series: Series) -> list[Standing]:
 def rewrite_status(project: Project, standings: list[Standing]) -> bool:
     """Put the table into status.md; whether that changed anything."""
     file = project.root / "status.md"
-    text = file.read_text(encoding="utf-8")
-    if len(_TABLE.findall(text)) != 1:
-        raise TextError(f"status.md: put the lines '{BEGIN}' and '{END}' where the table belongs")
+    text = file.read_bytes().decode()
     lines = ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ("---",) * len(COLUMNS))]
     lines += ["| " + " | ".join(cells(one)) + " |" for one in standings]
-    table = "\n".join((BEGIN, *lines, END))
-    new = _TABLE.sub(lambda _: table, text)
+    new = fill_block(text, "pull-requests", "\n".join(lines), Path("status.md"))
     if new != text:
         write(file, new)
     return new != text
@@ -95,13 +91,14 @@ def cells(standing: Standing) -> tuple[str, ...]:
 
 
 def _branch(series: Series, topic: Topic, entry: Entry, seen: Seen) -> str:
+    found = []
     if seen.head and seen.head != entry.pushed:
-        return f"others pushed {seen.head[:12]}"
+        found.append(f"others pushed {seen.head[:12]}")
     if entry.pin != series.pin.commit:
-        return "behind the pin"
+        found.append("behind the pin")
     if entry.patches != digest_patches(series, series.closure(topic)):
-        return "patches/ is ahead"
-    return "as pushed"
+        found.append("patches/ is ahead")
+    return ", ".join(found) or "as pushed"
 
 
 def _look(github: GitHub, reference: str, kind: Item) -> Seen:

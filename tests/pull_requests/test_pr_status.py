@@ -61,7 +61,7 @@ def test_a_head_that_others_pushed_and_a_pin_that_moved(submitted: Contributor) 
     assert "| behind the pin |" in status(submitted)[0]
     record["topics"]["core"]["pushed"] = "2" * 40
     file.write_text(json.dumps(record))
-    assert f"| others pushed {submitted.tip[:12]} |" in status(submitted)[0]
+    assert f"| others pushed {submitted.tip[:12]}, behind the pin |" in status(submitted)[0]
 
 
 def test_what_was_known_before_anything_was_opened(contributor: Contributor) -> None:
@@ -70,7 +70,7 @@ def test_what_was_known_before_anything_was_opened(contributor: Contributor) -> 
     number = github.add_pull("KRRT7:master", "The first attempt")
     mirror = github.add_pull("KRRT7:master", "Its mirror", FORK)
     issue = github.add_issue("Slow", "It is.", "zoe")
-    seen = {f"{FORK}#{mirror}": {"kind": "pull request"}}
+    seen = {f"{FORK}#{mirror}": {"kind": "pull request"}, f"{UPSTREAM}#7": {"kind": "issue"}}
     file = contributor.sandbox.root / "data" / "pull_requests.json"
     file.parent.mkdir()
     file.write_text(json.dumps({"topics": {"core": {"seen": seen}}}))
@@ -80,6 +80,9 @@ def test_what_was_known_before_anything_was_opened(contributor: Contributor) -> 
     github.faults.append(
         Fault("GET", f"/repos/{FORK}/pulls/.*", 404, {"message": "Not Found"}, times=9)
     )
+    github.faults.append(
+        Fault("GET", f"/repos/{UPSTREAM}/issues/7", 410, {"message": "Deleted"}, times=9)
+    )
     ended = contributor.run(door="pr_status")
     assert ended.code == 0 and "note: GitHub: GET repos/KRRT7/metaflow/pulls" in ended.err
     rows = status(contributor)
@@ -87,6 +90,7 @@ def test_what_was_known_before_anything_was_opened(contributor: Contributor) -> 
         [f"issue {UPSTREAM}#{issue}", "open"],
         [f"pull request {UPSTREAM}#{number}", "open"],
         [f"pull request {FORK}#{mirror}", "unknown"],
+        [f"issue {UPSTREAM}#7", "unknown"],
     ]
     assert rows[2].endswith("|  |  |  |  | not verified yet |")
 
@@ -117,7 +121,10 @@ def test_a_token_that_is_not_valid(submitted: Contributor) -> None:
 
 def test_files_that_cannot_be_used(submitted: Contributor) -> None:
     (submitted.sandbox.root / "status.md").write_text("# Status\n")
-    assert "status.md: put the lines" in submitted.run(door="pr_status").err
+    assert (
+        "status.md must have the line <!-- START pull-requests -->"
+        in submitted.run(door="pr_status").err
+    )
     file = submitted.sandbox.root / "data" / "pull_requests.json"
     for content, said in (
         ("{", "not JSON"),
