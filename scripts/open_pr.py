@@ -127,7 +127,7 @@ def _show(project: Project, prepared: Prepared) -> None:
         door.out.print(f"not to be submitted now: {plan}", markup=False)
         return
     if plan.edited:
-        door.out.print("note: the body on GitHub was edited outside of the block: that text stays")
+        door.out.print("note: outside of the block GitHub has other text than pr.md: it stays")
     if plan.push.new != plan.push.old:
         door.out.print("git " + " ".join(plan.push.arguments), markup=False)
     if plan.call:

@@ -16,7 +16,6 @@ from pullrequests.sections import ISSUE, PR_TYPE, PR_TYPES, REPRODUCTION, Text
 
 BEGIN = "<!-- metaflow-perf: generated, an update replaces all until the end mark -->"
 END = "<!-- metaflow-perf: end -->"
-_BLOCK = re.compile(rf"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 
 
 def render_body(
@@ -56,23 +55,29 @@ def render_block(series: Series, topic: Topic, evidence: Evidence, gates: Sequen
         lines += ["", "### Rules this does not meet, and why", ""]
         lines += [f"- {gate.name}: {gate.finding}; {gate.remedy}" for gate in without]
     # Marks within a commit message must not be taken for the block's own.
-    inner = "\n".join(lines).replace(BEGIN, "").replace(END, "")
+    inner = "\n".join(lines).replace("<!-- metaflow-perf:", "<! -- metaflow-perf:")
     return f"{BEGIN}\n{inner}\n{END}"
 
 
 def replace_block(body: str, block: str, where: str) -> str:
     """`body` as it stands on GitHub with the new block in the place of the old one."""
-    if len(_BLOCK.findall(body)) != 1:
+    head, _, rest = body.partition(BEGIN)
+    old, _, tail = rest.partition(END)
+    # Each mark once: between two begin marks there may be text that people wrote.
+    if (body.count(BEGIN), body.count(END), rest.count(END)) != (1, 1, 1):
         raise SubmissionError(
-            f"the body of {where} does not hold the generated block once: put the lines "
-            f"'{BEGIN}' and '{END}' where it should stand, on GitHub, and run again"
+            f"the body of {where} does not hold the generated block once: let the lines "
+            f"'{BEGIN}' and '{END}' stand where it should, each once, on GitHub, and run again"
         )
-    return _BLOCK.sub(lambda _: block, body)
+    # The web page sends other line ends: that is no change.
+    same = f"{BEGIN}{old}{END}".replace("\r\n", "\n") == block
+    return body if same else f"{head}{block}{tail}"
 
 
 def without_block(body: str) -> str:
     """What people wrote, whatever line ends the web page gave it."""
-    return _BLOCK.sub("", body).replace("\r\n", "\n").strip()
+    head, _, rest = body.partition(BEGIN)
+    return (head + rest.partition(END)[2]).replace("\r\n", "\n").strip()
 
 
 def _message(patch: Patch) -> str:

@@ -35,7 +35,7 @@ class OfflineError(GitHubError):
 
 
 class NotFoundError(GitHubError):
-    """404: it is not there, or not for this account."""
+    """404 or 410: it is not there, not any more, or not for this account."""
 
 
 class UnprocessableError(GitHubError):

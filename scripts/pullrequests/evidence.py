@@ -1,7 +1,8 @@
 """The measurements that speak for a topic: its rows of data/results.tsv, as tables.
 
-A row speaks for the topic as it is today if the patches that it measured, the code that
-measured it and the release are today's. What only older rows answer is named, and refused.
+A row speaks for the topic as it is today if it is of an arm of the topic's own, and the patches
+that it measured, the code that measured it and the release are today's. What only older rows
+answer is named, and refused.
 """
 
 from dataclasses import dataclass
@@ -21,21 +22,28 @@ class Evidence:
 
     tables: str
     findings: tuple[str, ...]
+    remedy: str = "run make bench"
 
 
 def read_evidence(project: Project, series: Series, topic: Topic) -> Evidence:
     """What was measured of the topic, as far as it is fresh."""
+    arms = {arm.name for arm in ARMS if arm.tree == topic.name}
+    if not arms:
+        what = f"no arm measures {topic.name}"
+        return Evidence("", (what,), "add one to bench/arms.py and run make bench")
     try:
         rows = load_rows(project.root / "data" / "results.tsv")
         patches, code = hash_series(series, topic), code_hash()
         today = [row for row in rows if (row.bench, row.release) == (code, series.pin.release)]
-        fresh = [row for row in today if row.series == patches]
-        findings = _stale(rows, fresh, topic, f"series {patches}, benchmark {code}")
+        own = [row for row in rows if row.arm in arms]
+        fresh = [row for row in today if row.arm in arms and row.series == patches]
+        findings = _stale(own, fresh, f"series {patches}, benchmark {code}")
         if not fresh:
             what = f"no results of series {patches} by benchmark {code}"
             return Evidence("", (*findings, what))
         controls = [row for row in today if row.arm in CONTROLS]
-        return Evidence(_tables([*controls, *fresh]), findings)
+        parts = [_contents(series, topic), _tables([*controls, *fresh])]
+        return Evidence("\n\n".join(filter(None, parts)), findings)
     except BenchError as error:
         return Evidence("", (str(error),))
 
@@ -45,15 +53,21 @@ def hash_series(series: Series, topic: Topic) -> str | None:
     return digest_patches(series, series.topics[: series.topics.index(topic) + 1])
 
 
-def _stale(rows: list[Row], fresh: list[Row], topic: Topic, today: str) -> tuple[str, ...]:
-    """Questions that only older rows of the topic's own arms answer."""
-    arms = {arm.name for arm in ARMS if arm.tree == topic.name}
+def _contents(series: Series, topic: Topic) -> str:
+    """What else was measured with the topic, which its pull request does not hold."""
+    earlier = series.topics[: series.topics.index(topic)]
+    others = [one.title for one in earlier if one not in series.closure(topic)]
+    return f"What was measured holds as well: {'; '.join(others)}." if others else ""
+
+
+def _stale(rows: list[Row], fresh: list[Row], today: str) -> tuple[str, ...]:
+    """Questions that only older rows answer."""
     answered = {_question(row) for row in fresh}
     old = {
         f"stale: {row.workload} by {row.arm}: series {row.series}, benchmark {row.bench}; "
         f"today {today}"
         for row in rows
-        if row.arm in arms and _question(row) not in answered
+        if _question(row) not in answered
     }
     return tuple(sorted(old))
 

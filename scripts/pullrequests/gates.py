@@ -19,7 +19,7 @@ from patchstack.patch import Patch
 from patchstack.project import Project
 from patchstack.series import Series, Topic
 from patchstack.source import Kind, Source
-from pullrequests.errors import GitHubError
+from pullrequests.errors import GitHubError, NotFoundError
 from pullrequests.evidence import Evidence
 from pullrequests.github import GitHub
 from pullrequests.repository import repositories
@@ -86,11 +86,11 @@ OVERRIDABLE = (*OWN, *CHECKS)
 
 
 def core_paths(patches: tuple[Patch, ...]) -> list[str]:
-    return sorted(
-        path
-        for path in {file.path for patch in patches for file in patch.diff}
-        if path.startswith(CORE_RUNTIME_PATHS)
-    )
+    """What is Core Runtime of the paths that are touched, at both ends of a rename."""
+    files = [file for patch in patches for file in patch.diff]
+    touched = {file.source_file.removeprefix("a/") for file in files}
+    touched |= {file.target_file.removeprefix("b/") for file in files}
+    return sorted(path for path in touched if path.startswith(CORE_RUNTIME_PATHS))
 
 
 def judge_text(series: Series, text: Text, evidence: Evidence) -> Iterator[Gate]:
@@ -125,7 +125,7 @@ def judge_text(series: Series, text: Text, evidence: Evidence) -> Iterator[Gate]
     yield _gate("tests-added", bool(tests), finding, "add a test that fails without the change")
     yield _size(patches)
     yield _gate(
-        "evidence", not evidence.findings, "; ".join(evidence.findings) or "fresh", "run make bench"
+        "evidence", not evidence.findings, "; ".join(evidence.findings) or "fresh", evidence.remedy
     )
     yield _gate(
         STATEMENT,
@@ -181,7 +181,7 @@ def judge_issue(github: GitHub, series: Series, text: Text, number: int | None) 
     """Whether a maintainer has acknowledged the problem."""
     upstream, fork = repositories(series)
     kind = text.kind(bool(core_paths(series.patches[text.topic.name])))
-    if number is None and kind not in (CORE_RUNTIME, BUG_FIX):
+    if number is None and kind not in (CORE_RUNTIME, BUG_FIX, None):
         return Gate("issue", Verdict.GREEN, f"none needed for: {kind}")
     if number is None:
         remedy = f"open one with open_pr --issue {text.topic.name}, or link one in series.toml"
@@ -197,6 +197,9 @@ def judge_issue(github: GitHub, series: Series, text: Text, number: int | None) 
             return Gate("issue", Verdict.FAILED, f"{name} is {issue['state']}", remedy)
         comments = github.pages(f"{upstream.path}/issues/{number}/comments")
         answered = next((_who(one) for one in comments if _is_maintainers(one, fork.owner)), "")
+    except NotFoundError:
+        remedy = "link another one in patches/series.toml"
+        return Gate("issue", Verdict.FAILED, f"{name} is not there", remedy)
     except GitHubError as error:
         return Gate("issue", Verdict.UNKNOWN, f"{name}: {error}", "run again")
     finding = f"{name} is open, " + (f"answered by {answered}" if answered else "nobody answered")

@@ -28,6 +28,8 @@ DELAYS = (1, 2, 4)
 PER_PAGE = 100  # the most that GitHub hands out
 HEADERS = ("Accept: application/vnd.github+json", "X-GitHub-Api-Version: 2022-11-28")
 INSTALL = "install it from your distribution or https://cli.github.com, then run `gh auth login`"
+# Where gh takes a token from.
+TOKENS = ("GH_TOKEN", "GITHUB_TOKEN", "GH_ENTERPRISE_TOKEN", "GITHUB_ENTERPRISE_TOKEN")
 # The forms of GitHub's tokens; nothing that looks like one is ever repeated.
 _TOKEN = re.compile(r"\b(?:gh[a-z]_|github_pat_)\w+")
 READY = (
@@ -60,7 +62,7 @@ class GitHub:
 
     def get(self, path: str, **query: str | int) -> Any:
         """The resource at `path`; raises `GitHubError`."""
-        return self._repeat(Call("GET", path + ("?" + urlencode(query) if query else ""), {}))
+        return self.repeat(Call("GET", path + ("?" + urlencode(query) if query else ""), {}))
 
     def pages(self, path: str, **query: str | int) -> Iterator[Any]:
         """The items of a list, page after page."""
@@ -70,9 +72,14 @@ class GitHub:
             yield from items
             page, full = page + 1, len(items) == PER_PAGE
 
-    def change(self, call: Call) -> Any:
+    def repeat(self, call: Call) -> Any:
         """Make a call that may be made again, and is where the server fails."""
-        return self._repeat(call)
+        for delay in DELAYS:
+            try:
+                return self._once(call)
+            except ServerError:
+                time.sleep(delay)
+        return self._once(call)
 
     def create(self, call: Call, find: Callable[[], Any]) -> Any:
         """What `find` finds, else what `call` creates: a lost answer makes no second one."""
@@ -97,14 +104,6 @@ class GitHub:
         answer = self._once(Call("POST", "graphql", {"query": READY, "variables": {"id": node}}))
         if answer.get("errors"):
             raise GitHubError(f"GitHub: {answer['errors'][0]['message']}: mark it ready there")
-
-    def _repeat(self, call: Call) -> Any:
-        for delay in DELAYS:
-            try:
-                return self._once(call)
-            except ServerError:
-                time.sleep(delay)
-        return self._once(call)
 
     def _once(self, call: Call) -> Any:
         command = ["gh", "api", "--hostname", self.host, "--include", "--method", call.method]
@@ -151,8 +150,7 @@ def _parse(said: str) -> Answer | None:
 
 def redact(text: str) -> str:
     """One line without anything that looks like a token."""
-    known = [os.environ.get(name, "") for name in ("GH_TOKEN", "GITHUB_TOKEN")]
-    for token in filter(None, known):
+    for token in filter(None, map(os.environ.get, TOKENS)):
         text = text.replace(token, "***")
     return _TOKEN.sub("***", " ".join(text.split()))
 
@@ -172,7 +170,7 @@ def _failure(call: Call, answer: Answer) -> GitHubError:
     what = redact(f"GitHub: {call.method} {call.path.partition('?')[0]}: {'; '.join(said)}")
     if answer.status == 401:
         return GitHubError(f"{what}: the token is not valid: run `gh auth login`")
-    if answer.status == 404:
+    if answer.status in (404, 410):
         return NotFoundError(f"{what}: it is not there, or not for this account")
     if answer.status == 422:
         return UnprocessableError(f"{what}: mend that and run again")

@@ -5,13 +5,14 @@ headings, which are facts that upstream.md lists, stand in, and nothing can be s
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from patchstack.project import Project
 from patchstack.series import Topic
 from patchstack.source import Source
 from pullrequests.errors import TextError
+from pullrequests.record import write
 
 TEMPLATE = ".github/pull_request_template.md"
 PR_TYPE = "PR Type"
@@ -35,7 +36,7 @@ AI_NONE = "No AI tools were used in this contribution"
 AI_USED = "AI tools were used (describe below)"
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_ENTRY = re.compile(r"^\d+\.\s+\S", re.MULTILINE)
+_ENTRY = re.compile(r"^\d+\.[ \t]+\S", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,16 @@ class Text:
     def has(self, heading: str) -> bool:
         """Whether a person wrote something there: comments of the template are nothing."""
         return bool(_COMMENT.sub("", self.sections.get(heading, "")).strip())
+
+    def without_blanks(self, template: list[tuple[str, str]]) -> "Text":
+        """Without the sections that are the template's, word for word: nobody wrote them."""
+        blank = dict(template)
+        written = {
+            heading: content
+            for heading, content in self.sections.items()
+            if content.strip() != blank.get(heading, "").strip()
+        }
+        return replace(self, sections=written)
 
     @property
     def failure_modes(self) -> int:
@@ -134,15 +145,17 @@ def split(markdown: str) -> list[tuple[str, str]]:
 
 
 def state_ai_usage(project: Project, topic: Topic, description: str) -> None:
-    """Append the contributor's statement to pr.md; no description states that none were used."""
+    """Put the contributor's statement into pr.md; no description states that none were used."""
     file = project.patches / topic.name / "pr.md"
     boxes = [
         f"- [{' ' if description else 'x'}] {AI_NONE}",
         f"- [{'x' if description else ' '}] {AI_USED}",
     ]
     statement = "\n".join(boxes) + (f"\n\n{description}" if description else "")
-    with file.open("a", encoding="utf-8") as out:
-        out.write(f"\n## {AI}\n\n{statement}\n")
+    # The heading may be there, with the template's empty boxes.
+    sections = {**dict(split(file.read_text(encoding="utf-8"))), AI: statement}
+    parts = [f"## {heading}\n\n{content}".strip() for heading, content in sections.items()]
+    write(file, "\n\n".join(parts) + "\n")
 
 
 def _without_code(markdown: str) -> str:

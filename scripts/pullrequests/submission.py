@@ -37,7 +37,9 @@ class Plan:
     # None where the pull request is there and its body needs no change.
     call: Call | None
     existing: Any
-    # People changed the body on GitHub outside of the block: that stays.
+    # The body as it will stand on GitHub.
+    body: str
+    # Outside of the block it is not what pr.md would give: that stays.
     edited: bool
 
 
@@ -47,6 +49,7 @@ class Prepared:
 
     gates: tuple[Gate, ...]
     stat: str
+    block: str
     body_file: Path
     plan: Plan | PatchStackError
 
@@ -73,8 +76,8 @@ class Submission:
         fork's branch that is not ours and may go.
         """
         series, topic = self.series, self.topic
-        text = load_text(self.project, topic)
         template = load_template(self.source)
+        text = load_text(self.project, topic).without_blanks(template)
         evidence = read_evidence(self.project, series, topic)
         issue = linked_issue(text, self.entry)
         reasons = {**self.entry.overrides, **reasons}
@@ -90,21 +93,21 @@ class Submission:
         block = body.render_block(series, topic, evidence, judged)
         kind = text.kind(bool(gates.core_paths(series.patches[topic.name])))
         rendered = body.render_body(template, text, kind, issue, block)
-        file = self.project.build / "pull_requests" / f"{topic.name}.md"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write(file, rendered)
         with (
             self.project.exclusive(),
             scratch(self.project, self.source.repo, keep_objects=True) as repo,
         ):
-            start, tip = Builder(repo, self.source, series).branch(topic)
-            stat = repo.git("diff", "--stat=100", start, tip).decode(errors="replace")
+            _, tip = Builder(repo, self.source, series).branch(topic)
+            stat = repo.git("diff", "--stat=100", self.source.base, tip).decode(errors="replace")
         plan: Plan | PatchStackError
         try:
             plan = self._plan(tip, replaced, rendered, block)
         except PatchStackError as error:
             plan = error
-        return Prepared(tuple(judged), stat, file, plan)
+        file = self.project.build / "pull_requests" / f"{topic.name}.md"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(file, plan.body if isinstance(plan, Plan) else rendered)
+        return Prepared(tuple(judged), stat, block, file, plan)
 
     def submit(self, prepared: Prepared, reasons: dict[str, str], *, ready: bool) -> Iterator[str]:
         """Push, open or update, and with `ready` take out of draft; says each step it did."""
@@ -125,14 +128,14 @@ class Submission:
             self.record.put(name, pushed=tip, pushing=None, **made_of)
             yield f"{'pushed' if pushed else 'already pushed'} {tip[:12]} to {self.fork.slug}"
             if plan.existing is None and plan.call:
-                pull = self.github.create(plan.call, self._find_pull)
-                yield f"opened {number}{pull['number']}: {pull['html_url']}"
-            elif plan.call:
-                pull = self.github.change(plan.call)
-                yield f"updated {number}{pull['number']}: {pull['html_url']}"
+                pull, did = self.github.create(plan.call, self._find_pull), "opened"
             else:
-                pull = plan.existing
-                yield f"{number}{pull['number']} is up to date: {pull['html_url']}"
+                # Looked at again: people may have edited it since it was shown.
+                pull = self.github.get(f"{self.upstream.path}/pulls/{plan.existing['number']}")
+                call, did = self._update(pull, prepared.block), "up to date"
+                if call:
+                    pull, did = self.github.repeat(call), "updated"
+            yield f"{did}: {number}{pull['number']}, {pull['html_url']}"
             self._remember_pull(pull, tip, draft=pull["draft"])
             if ready and pull["draft"]:
                 self.github.mark_ready(pull["node_id"])
@@ -159,13 +162,19 @@ class Submission:
             head = f"{self.fork.owner}:{self.topic.branch}"
             content = {"title": self.topic.title, "head": head, "base": upstream["default_branch"]}
             new = {**content, "body": rendered, "draft": True, "maintainer_can_modify": True}
-            return Plan(push, Call("POST", f"{self.upstream.path}/pulls", new), None, False)
-        current = existing["body"] or ""
-        path = f"{self.upstream.path}/pulls/{existing['number']}"
-        updated = body.replace_block(current, block, f"{self.upstream.slug}#{existing['number']}")
-        edited = body.without_block(current) != body.without_block(rendered)
-        call = Call("PATCH", path, {"body": updated}) if updated != current else None
-        return Plan(push, call, existing, edited)
+            call = Call("POST", f"{self.upstream.path}/pulls", new)
+            return Plan(push, call, None, rendered, edited=False)
+        update = self._update(existing, block)
+        stands = update.body["body"] if update else existing["body"]
+        edited = body.without_block(stands) != body.without_block(rendered)
+        return Plan(push, update, existing, stands, edited)
+
+    def _update(self, pull: Any, block: str) -> Call | None:
+        """The call that brings the block up to date in the body of `pull`, if it is not."""
+        before, number = pull["body"] or "", pull["number"]
+        after = body.replace_block(before, block, f"{self.upstream.slug}#{number}")
+        call = Call("PATCH", f"{self.upstream.path}/pulls/{number}", {"body": after})
+        return None if after == before else call
 
     def _find_pull(self) -> Any:
         """The open pull request of the topic's branch, or None; a closed one ends it here."""
@@ -190,16 +199,14 @@ class Submission:
         )
 
     def _refuse_other_branch(self, label: str) -> None:
-        """A topic whose branch was renamed gets no second pull request beside its open one."""
-        number = self.entry.pull_request
-        if number is None:
-            return
-        pull = self.github.get(f"{self.upstream.path}/pulls/{number}")
-        if pull["state"] == "open" and pull["head"]["label"].lower() != label.lower():
-            raise SubmissionError(
-                f"{self.upstream.slug}#{number} is open from {pull['head']['label']}: close it, or "
-                "give the topic that branch again in patches/series.toml"
-            )
+        """Beside an open pull request from another branch, a topic gets no second one."""
+        for number in {self.topic.pull_request, self.entry.pull_request} - {None}:
+            pull = self.github.get(f"{self.upstream.path}/pulls/{number}")
+            if pull["state"] == "open" and pull["head"]["label"].lower() != label.lower():
+                raise SubmissionError(
+                    f"{self.upstream.slug}#{number} is open from {pull['head']['label']}: close "
+                    "it, or give the topic that branch in patches/series.toml"
+                )
 
     def _refuse(self, prepared: Prepared, ready: bool) -> None:
         if self.topic.intent is not Intent.SUBMIT:

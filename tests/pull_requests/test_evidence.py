@@ -12,13 +12,14 @@ from bench.arms import ARMS, CONTROLS
 from bench.results import Row, append_rows
 from bench.session import code_hash
 from patchstack.project import Project
-from patchstack.series import Series
+from patchstack.series import Series, Topic
 from pullrequests.evidence import Evidence, hash_series, read_evidence
 from pullrequests.gates import CHECKS, OWN, STATEMENT
 
 ARM = next(arm for arm in ARMS if arm.tree == "cas-lz4")
 NAME = TOPIC.model_copy(update={"name": "cas-lz4"})
 SERIES = series(patch("metaflow/x.py"), topic=NAME)
+ONE = patch("metaflow/y.py")
 TODAY = str(hash_series(SERIES, NAME))
 ROW = Row(
     time="2026-01-31T12:00:00Z", session="s", round=0, position=0, machine="0123456789ab",
@@ -41,10 +42,12 @@ def rounds(**columns: str) -> list[Row]:
     return rows
 
 
-def read(folder: Path, rows: Iterable[Row], series: Series = SERIES) -> Evidence:
+def read(
+    folder: Path, rows: Iterable[Row], series: Series = SERIES, topic: Topic = NAME
+) -> Evidence:
     (folder / "data").mkdir(exist_ok=True)
     append_rows(folder / "data" / "results.tsv", rows)
-    return read_evidence(Project(folder), series, NAME)
+    return read_evidence(Project(folder), series, topic)
 
 
 def test_fresh_rows_are_a_table(tmp_path: Path) -> None:
@@ -71,6 +74,24 @@ def test_one_changed_byte_of_a_patch_makes_rows_stale(tmp_path: Path) -> None:
     assert read(tmp_path, rounds(), changed).tables == ""
 
 
+def test_the_whole_series_does_not_speak_for_its_last_topic(tmp_path: Path) -> None:
+    both = replace(SERIES, topics=(NAME, TOPIC), patches=SERIES.patches | {TOPIC.name: (ONE,)})
+    whole = [replace(row, series=str(hash_series(both, TOPIC))) for row in rounds()]
+    evidence = read(tmp_path, [replace(row, arm="patched") for row in whole], both, TOPIC)
+    assert (evidence.tables, evidence.findings) == ("", (f"no arm measures {TOPIC.name}",))
+    assert "bench/arms.py" in evidence.remedy
+
+
+@pytest.mark.parametrize("needed", [False, True])
+def test_what_else_was_measured_is_named(tmp_path: Path, needed: bool) -> None:
+    topic = NAME.model_copy(update={"depends_on": (TOPIC.name,) if needed else ()})
+    patches = SERIES.patches | {TOPIC.name: (ONE,)}
+    both = replace(SERIES, topics=(TOPIC, topic), patches=patches)
+    evidence = read(tmp_path, rounds(series=str(hash_series(both, topic))), both, topic)
+    assert ("What was measured holds as well: X." in evidence.tables) != needed
+    assert "| ▲ 9." in evidence.tables
+
+
 def test_results_that_cannot_be_read(tmp_path: Path) -> None:
     assert "no results at" in read_evidence(Project(tmp_path), SERIES, NAME).findings[0]
     (tmp_path / "data").mkdir()
@@ -80,14 +101,18 @@ def test_results_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_with_every_gate_green_it_is_ready_and_holds_the_tables(contributor: Contributor) -> None:
     contributor.amend(**{"test/unit/test_step.py": "def test_step():\n    assert True\n"})
-    topic = contributor.sandbox.series().topic("core")
+    # The name of a topic that an arm measures.
+    file, folder = contributor.sandbox.project.series_file, contributor.sandbox.project.patches
+    file.write_text(file.read_text().replace('"core"', f'"{NAME.name}"'))
+    (folder / "core").rename(folder / NAME.name)
+    topic = contributor.sandbox.series().topic(NAME.name)
     digest = hash_series(contributor.sandbox.series(), topic)
     folder = contributor.sandbox.root / "data"
     folder.mkdir()
     append_rows(folder / "results.tsv", rounds(series=str(digest)))
-    contributor.opens("core", "--issue", "--submit")
+    contributor.opens(NAME.name, "--issue", "--submit")
     contributor.github.comment(101, "a-maintainer", "MEMBER")
-    out = contributor.opens("core", "--ready")
+    out = contributor.opens(NAME.name, "--ready")
     verdicts = {line.split()[1]: line for line in out.splitlines() if line.startswith("ok ")}
     assert set(verdicts) == {*OWN, *CHECKS, STATEMENT}
     assert "1 passed" in verdicts["tests"] and "stock: 3 passed" in verdicts["upstream"]

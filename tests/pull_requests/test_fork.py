@@ -200,7 +200,7 @@ def test_the_account_is_ghs_and_nobody_elses(
 
 
 def test_a_token_of_any_form_is_kept_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GITHUB_TOKEN", "of-an-enterprise")
+    monkeypatch.setenv("GH_ENTERPRISE_TOKEN", "of-an-enterprise")
     assert (
         redact("GitHub: of-an-enterprise is\nnot ghs_A1 nor github_pat_2")
         == "GitHub: *** is not *** nor ***"

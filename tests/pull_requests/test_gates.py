@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 from conftest import PR_MD, UPSTREAM, Contributor
+from stub import Fault
 
 from patchstack.patch import Patch
 from patchstack.series import Fork, Integration, Intent, Pin, Series, Topic
 from pullrequests.errors import TextError
 from pullrequests.evidence import Evidence
-from pullrequests.gates import Gate, Verdict, judge_issue, judge_text
+from pullrequests.gates import Gate, Verdict, core_paths, judge_issue, judge_text
 from pullrequests.github import GitHub
 from pullrequests.sections import Text, load_text, split
 
@@ -60,6 +61,14 @@ def test_touched_paths_decide_core_runtime(path: str) -> None:
     assert gate.finding == f"Core Runtime change: {path}"
 
 
+@pytest.mark.parametrize("ends", [("task.py", "x.py"), ("x.py", "task.py")])
+def test_both_ends_of_a_rename_decide_core_runtime(ends: tuple[str, str]) -> None:
+    old, new = (f"metaflow/{end}" for end in ends)
+    renamed = f"diff --git a/{old} b/{new}\nsimilarity index 100%\nrename from {old}\n"
+    moved = Patch("0001-x.patch", f"Subject: X\n\n{renamed}rename to {new}\n".encode())
+    assert core_paths((moved,)) == ["metaflow/task.py"]
+
+
 @pytest.mark.parametrize(
     "path", ["metaflow/runtime_x.py", "metaflow/util.py", "test/datastore/x.py"]
 )
@@ -76,6 +85,12 @@ def test_other_paths_are_what_pr_md_says(path: str) -> None:
         ("text", "Addition commutes.", "", "nothing under Why This Fix Is Correct"),
         ("text", "Subtraction.", "<!-- later -->", "nothing under Non-Goals"),
         ("text", "2. Lists.", "", "Failure Modes Considered: 1 numbered, 2 needed"),
+        (
+            "text",
+            "1. Strings.\n2. Lists.",
+            "1.\n2.\n3.\n4.",
+            "Failure Modes Considered: 0 numbered, 2 needed",
+        ),
         (
             "text",
             "2. Lists.",
@@ -108,6 +123,12 @@ def test_what_a_person_has_to_write(name: str, changed: str, to: str, finding: s
 )
 def test_what_the_patches_hold(name: str, changed: Series, verdict: Verdict) -> None:
     assert gates(changed, text())[name].verdict is verdict
+
+
+def test_what_is_still_the_templates_is_not_written() -> None:
+    template = split("## Tests\n\n- [x] Unit tests added/updated\n\n## Summary\n\nWhat?\n")
+    gate = gates(GOOD, text().without_blanks(template))["text"]
+    assert gate.finding == "nothing under Tests"
 
 
 def test_a_topic_that_needs_another_one() -> None:
@@ -167,6 +188,20 @@ def test_without_an_issue() -> None:
     assert judge_issue(github, GOOD, text("Bug fix", "Refactoring"), None).verdict is Verdict.GREEN
     core = replace(GOOD, patches={"x": (patch("metaflow/task.py"),)})
     assert judge_issue(github, core, text("Bug fix", "Refactoring"), None).verdict is Verdict.FAILED
+    assert judge_issue(github, GOOD, text("Bug fix", ""), None).verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_an_issue_that_is_gone(
+    contributor: Contributor, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    for name, value in contributor.env.items():
+        monkeypatch.setenv(name, value)
+    gone = Fault("GET", f"/repos/{UPSTREAM}/issues/7", status, {"message": "Gone"})
+    contributor.github.faults.append(gone)
+    gate = judge_issue(GitHub("github.com"), GOOD, text(), 7)
+    assert (gate.verdict, gate.finding) == (Verdict.FAILED, f"{UPSTREAM}#7 is not there")
+    assert "link another one" in gate.remedy
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import FORK, UPSTREAM, Contributor
+from conftest import FORK, PR_MD, TEMPLATE, UPSTREAM, Contributor
 from sandbox import ROOT, clean_environment, git
 from stub import Fault
+from test_gates import TOPIC, series
+
+from patchstack.patch import Patch
+from pullrequests.body import BEGIN, END, render_block, replace_block
+from pullrequests.errors import GitHubError
+from pullrequests.evidence import Evidence
+from pullrequests.github import GitHub as API
 
 HEADINGS = [
     *("PR Type", "Summary", "Issue", "Reproduction", "Root Cause", "Why This Fix Is Correct"),
@@ -65,7 +72,7 @@ def test_running_again_does_nothing(contributor: Contributor) -> None:
     contributor.opens("core", "--submit")
     once = changes(contributor), forks_refs(contributor), contributor.github.pulls
     out = contributor.opens("core", "--submit")
-    assert "nothing to push and nothing to call" in out and "is up to date" in out
+    assert "nothing to push and nothing to call" in out and "up to date" in out
     assert (changes(contributor), forks_refs(contributor), contributor.github.pulls) == once
 
 
@@ -77,8 +84,11 @@ def test_an_update_keeps_what_people_wrote(contributor: Contributor) -> None:
     pull |= {"body": edited.replace("\n", "\r\n"), "title": "[core] Better"}
     contributor.amend()
     contributor.pr_md("Step 2 is faster.", "Steps 2 and 10 are faster.")
+    shown = contributor.opens("core")
+    assert "Division, says a maintainer." in shown and "Speed up step 10" in shown
+    assert "Steps 2 and 10" not in shown, "what is shown is what would be sent"
     out = contributor.opens("core", "--submit")
-    assert "edited outside of the block: that text stays" in out
+    assert "GitHub has other text than pr.md: it stays" in out
     (after,) = contributor.github.pulls
     assert after["number"] == pull["number"] and after["title"] == "[core] Better"
     assert "Speed up step 10" in after["body"]
@@ -87,15 +97,71 @@ def test_an_update_keeps_what_people_wrote(contributor: Contributor) -> None:
     assert changes(contributor)[-1] == f"PATCH {PULLS}/{pull['number']}"
 
 
-def test_a_body_without_the_block_stops_before_the_push(contributor: Contributor) -> None:
+@pytest.mark.parametrize(
+    "body", ["All mine now.", f"{BEGIN}\nMine.\n{BEGIN}\n{END}", f"{BEGIN}{END}{END}", END + BEGIN]
+)
+def test_a_body_without_one_block_stops_before_the_push(
+    contributor: Contributor, body: str
+) -> None:
     contributor.opens("core", "--submit")
     pushed = contributor.tip
     (pull,) = contributor.github.pulls
-    pull["body"] = "All mine now."
+    pull["body"] = body
     contributor.amend()
     assert "does not hold the generated block once" in contributor.refused("core", "--submit")
     assert contributor.github.head("perf/core") == pushed
-    assert pull["body"] == "All mine now."
+    assert pull["body"] == body
+
+
+def test_other_line_ends_are_no_change(contributor: Contributor) -> None:
+    contributor.opens("core", "--submit")
+    (pull,) = contributor.github.pulls
+    pull["body"] = pull["body"].replace("\n", "\r\n")
+    out = contributor.opens("core", "--submit")
+    assert "note:" not in out and changes(contributor) == [f"POST {PULLS}"]
+
+
+def test_an_edit_after_the_look_is_kept(contributor: Contributor) -> None:
+    contributor.opens("core", "--submit")
+    (pull,) = contributor.github.pulls
+    contributor.amend()
+
+    def edit() -> None:
+        pull["body"] = pull["body"].replace("Subtraction.", "Division.")
+
+    contributor.github.faults.append(Fault("GET", f"{PULLS}/101", 503, call=edit))
+    contributor.opens("core", "--submit")
+    assert "Division." in pull["body"] and "Speed up step 10" in pull["body"]
+
+
+def test_a_commit_message_cannot_end_the_block() -> None:
+    message = f"Subject: [PATCH] X\n\n{BEGIN}{END[:-4]}{END} -->\n---\n"
+    made = Patch("0001-x.patch", message.encode())
+    block = render_block(series(made), TOPIC, Evidence("", ()), ())
+    assert replace_block(f"a{block}b", "new", "x") == "anewb"
+
+
+def test_the_stat_is_of_all_that_the_pull_request_would_hold(contributor: Contributor) -> None:
+    sandbox = contributor.sandbox
+    (sandbox.project.patches / "fast" / "pr.md").write_text(PR_MD)
+    stat = sandbox.git("diff", "--stat=100", sandbox.series().pin.commit, "perf/fast")
+    assert stat.strip() in contributor.opens("fast")
+
+
+@pytest.mark.parametrize("door", ["pr", "status"])
+def test_the_menu_leads_to_the_doors(tmp_path: Path, door: str) -> None:
+    """Where the machine has uv, and where it has none."""
+    for path in ("/usr/bin:/bin", f"{tmp_path}:/usr/bin:/bin"):
+        done = subprocess.run(
+            ["make", "--dry-run", door],
+            cwd=ROOT,
+            env={"PATH": path},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        (tmp_path / "uv").write_text("#!/bin/sh\n")
+        (tmp_path / "uv").chmod(0o755)
 
 
 # Interruptions.
@@ -206,6 +272,16 @@ def test_a_renamed_branch_opens_no_second_one(contributor: Contributor) -> None:
     assert [pull["state"] for pull in contributor.github.pulls] == ["closed", "open"]
 
 
+def test_beside_the_one_of_series_toml_there_is_no_second(contributor: Contributor) -> None:
+    number = contributor.github.add_pull("KRRT7:first-try", "The first attempt")
+    contributor.sandbox.edit_series(('name = "core"', f'name = "core"\npull_request = {number}'))
+    line = contributor.refused("core", "--submit")
+    assert f"Netflix/metaflow#{number} is open from KRRT7:first-try: close it, or" in line
+    assert changes(contributor) == [] and contributor.github.head("perf/core") is None
+    contributor.github.close(number)
+    contributor.opens("core", "--submit")
+
+
 def push_as_maintainer(contributor: Contributor, tmp_path: Path) -> str:
     clone = tmp_path / "maintainer"
     git(tmp_path, "clone", "-q", "-b", "perf/core", str(contributor.github.fork_git), str(clone))
@@ -254,9 +330,11 @@ def test_an_override_needs_a_gate_and_a_reason(contributor: Contributor, given: 
     assert "write GATE=REASON" in contributor.refused("core", "--override", given)
 
 
-def test_a_statement_is_asked_for_and_never_made_up(contributor: Contributor) -> None:
+@pytest.mark.parametrize("boxes", [False, True])
+def test_a_statement_is_asked_for_and_never_made_up(contributor: Contributor, boxes: bool) -> None:
     file = contributor.sandbox.project.patches / "core" / "pr.md"
-    file.write_text(file.read_text().partition("\n## AI Tool Usage")[0])
+    empty = TEMPLATE.partition("\n## AI Tool Usage")[1:] if boxes else ()
+    file.write_text("".join((file.read_text().partition("\n## AI Tool Usage")[0], *empty)))
     assert "fail  statement     not stated" in contributor.opens("core")
     assert "statement (not stated)" in contributor.run("core", "--ready").err
     door = [sys.executable, str(ROOT / "scripts" / "open_pr.py"), "core", "--statement"]
@@ -269,6 +347,7 @@ def test_a_statement_is_asked_for_and_never_made_up(contributor: Contributor) ->
         assert ("- [x]" in file.read_text().partition("## AI Tool Usage")[2]) == (not expected)
     assert "ok    statement     used, and described" in done.stdout
     assert "- For what? the tests" in file.read_text()
+    assert file.read_text().startswith(PR_MD.partition("\n## AI Tool Usage")[0])
 
 
 def test_a_topic_on_hold_is_not_submitted(contributor: Contributor) -> None:
@@ -279,6 +358,15 @@ def test_a_topic_on_hold_is_not_submitted(contributor: Contributor) -> None:
 
 
 # The issue.
+
+
+def test_ready_says_what_github_says(
+    contributor: Contributor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in contributor.env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(GitHubError, match=r"to a node .*: mark it ready there"):
+        API("github.com").mark_ready("PR_7")
 
 
 def test_the_issue_comes_first(contributor: Contributor) -> None:
