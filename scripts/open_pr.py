@@ -79,7 +79,8 @@ def open_pr(
     if statement:
         _ask(project, topic)
     submission = Submission(project, series, pinned_source(project, series.pin), topic)
-    prepared = submission.prepare(reasons, replaced, upstream_tests=ready)
+    with door.progress.status(f"holding {topic.name} to upstream's rules"):
+        prepared = submission.prepare(reasons, replaced, upstream_tests=ready)
     _show(project, prepared)
     if isinstance(prepared.plan, ForeignCommitError):
         door.out.print(prepared.plan.range_diff, markup=False)

@@ -8,7 +8,9 @@ from patchstack.series import Series
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 # A file URL is a mirror of the GitHub repository of the same name: what tests push to.
-_URL = re.compile(rf"(?:https://({_PART})|file:///.+)/({_PART})/({_PART}?)(?:\.git)?/?")
+# No name ends in a dot or .git: GitHub might take it for the one without.
+_NAME = rf"{_PART}?(?<!\.)(?<!\.git)"
+_URL = re.compile(rf"(?:https://({_PART})|file:///.+)/({_PART})/({_NAME})(?:\.git)?/?")
 GITHUB = "github.com"
 
 

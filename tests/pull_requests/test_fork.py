@@ -207,7 +207,13 @@ def test_a_token_of_any_form_is_kept_out(monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
-@pytest.mark.parametrize("url", ["https://github.com/a", "http://github.com/a/b", "a/b", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://github.com/a", "http://github.com/a/b", "a/b", ""),
+        *("https://github.com/a/b.git.git", "https://github.com/a/b.", "https://github.com/a/b//"),
+    ],
+)
 def test_what_names_no_repository(url: str) -> None:
     with pytest.raises(SeriesError, match="key: no https"):
         Repository.parse(url, "key")
