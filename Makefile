@@ -5,7 +5,7 @@ SETUP := $(filter build/uv/uv,$(UV))
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help bench report compare test lint apply export rebase check wheel pr status
+.PHONY: help bench report compare compat faults test lint apply export rebase check wheel pr status
 
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,12 @@ report: $(SETUP) ## rebuild the tables and plots from data/results.tsv
 
 compare: $(SETUP) ## compare two result files: make compare ARGS="main.tsv mine.tsv"
 	@$(RUN) scripts/compare.py $(ARGS)
+
+compat: $(SETUP) ## let every release and arm read what every other wrote, 15 minutes
+	@$(RUN) scripts/compat.py $(ARGS)
+
+faults: $(SETUP) ## break stores, disks and processes under stock and the arms, 10 minutes
+	@$(RUN) scripts/faults.py $(ARGS)
 
 test: $(SETUP) ## run the test suite
 	@$(RUN) pytest $(ARGS)

@@ -5,17 +5,15 @@ uv. Only wheels count, for a container that starts a task cannot be asked to com
 timed here, in fresh processes that have imported nothing else.
 """
 
-import csv
 import datetime
-import io
 import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import tomlkit
 import uv
@@ -24,6 +22,7 @@ from packaging.utils import parse_wheel_filename
 
 from bench.errors import BenchError
 from bench.machine import this_machine
+from bench.records import load_records, write_records
 from bench.tables import Grid, quantity
 
 # The optional packages of the arms, and what is imported of each.
@@ -60,32 +59,16 @@ class Dependency:
     oldest: str  # the oldest Python with a wheel of any version, and which: "3.6: 3.1.10"
 
 
-COLUMNS = [field.name for field in fields(Dependency)]
+REMEDY = 'make it with make report ARGS="--dependencies"'
 
 
 def load_dependencies(path: Path) -> list[Dependency]:
     """Raises BenchError for a file that is missing or foreign."""
-    remedy = 'make it with make report ARGS="--dependencies"'
-    if not path.exists():
-        raise BenchError(f"no dependency costs at {path}: {remedy}")
-    header, *lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8")), delimiter="\t")
-    if header != COLUMNS or any(len(line) != len(COLUMNS) for line in lines):
-        raise BenchError(f"{path} does not have the columns of dependency costs: {remedy}")
-    convert = get_type_hints(Dependency).values()
-    return [
-        Dependency(*(kind(cell) for kind, cell in zip(convert, line, strict=True)))
-        for line in lines
-    ]
+    return load_records(path, Dependency, REMEDY)
 
 
 def write_dependencies(path: Path, dependencies: Sequence[Dependency]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        lines = csv.writer(file, delimiter="\t", lineterminator="\n")
-        lines.writerow(COLUMNS)
-        lines.writerows(map(astuple, dependencies))
-    partial.replace(path)
+    write_records(path, Dependency, dependencies)
 
 
 def dependency_grid(dependencies: Sequence[Dependency]) -> Grid:

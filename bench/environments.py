@@ -103,20 +103,26 @@ class Environments:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def provide(self, tree: Tree | None, packages: Packages, bytecode: bool = True) -> Environment:
+    def provide(
+        self,
+        tree: Tree | None,
+        packages: Packages,
+        bytecode: bool = True,
+        python: str = sys.executable,
+    ) -> Environment:
         """The environment with the Metaflow of `tree` (None: without) and `packages`.
 
-        Without `bytecode`, nothing has written any into it. Raises BenchError if it cannot be
-        made, or imports another Metaflow than that tree's.
+        `python` is what uv is asked for. Without `bytecode`, nothing has written any into it.
+        Raises BenchError if it cannot be made, or imports another Metaflow than that tree's.
         """
         with self._locked():
-            parts = [platform.python_version(), sys.executable, self._constraints.read_text()]
+            parts = [platform.python_version(), python, self._constraints.read_text()]
             parts += ["-" if tree is None else tree.wheel.parent.name, repr(packages)]
             key = hashlib.sha256("\0".join([*parts, repr(bytecode)]).encode()).hexdigest()[:12]
             path = self.folder / key
             done = path / "libraries.json"
             if not done.is_file():
-                self._make(path, tree, packages)
+                self._make(path, tree, packages, python)
                 # Last: a folder without it was interrupted, and is made anew.
                 partial = done.with_suffix(".partial")
                 partial.write_text(json.dumps(_libraries(path)))
@@ -126,9 +132,9 @@ class Environments:
             prove(found, tree, bytecode)
         return found
 
-    def _make(self, path: Path, tree: Tree | None, packages: Packages) -> None:
+    def _make(self, path: Path, tree: Tree | None, packages: Packages, python: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
-        _uv("venv", "--quiet", "--python", sys.executable, str(path), cwd=self.folder)
+        _uv("venv", "--quiet", "--python", python, str(path), cwd=self.folder)
         install = ("pip", "install", "--quiet", "--python", str(path / "bin" / "python"))
         names = [*packages.names, *([] if tree is None else [str(tree.wheel)])]
         if names:

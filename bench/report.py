@@ -15,6 +15,7 @@ from bench.results import Row, load_rows
 from bench.statistics import Contrast, Selection, compare_arms, select_newest
 from bench.study import Study, load_study
 from bench.tables import MARKS, Grid, beside_stock, by_question, markdown, quantity
+from compatibility.results import COMPAT, compat_block, load_cells
 
 RESULTS = Path("data", "results.tsv")
 STUDY = Path("data", "study.tsv")
@@ -73,6 +74,20 @@ def _plots(selection: Selection) -> Files:
     return {FOLDER / name: plots.get(name) for name in PLOTS}
 
 
+def write_status(root: Path) -> dict[Path, bool]:
+    """Rebuild the table of compatibility alone."""
+    path = Path("status.md")
+    text = (root / path).read_bytes().decode()
+    for name, content in _executed(root).items():
+        text = fill_block(text, name, content, path)
+    return _write(root, {path: text.encode()})
+
+
+def _executed(root: Path) -> dict[str, str]:
+    """status.md: what was executed to see that it holds."""
+    return {"compat": compat_block(load_cells(root / COMPAT))}
+
+
 def _documents(root: Path, selection: Selection, plots: Files) -> Files:
     contrasts = compare_arms(selection.rows)
     drawn = [path for path, content in plots.items() if content]
@@ -83,6 +98,7 @@ def _documents(root: Path, selection: Selection, plots: Files) -> Files:
         Path("status.md"): {
             "measurements": _measurements(selection, contrasts),
             "dependencies": _dependencies(load_dependencies(root / DEPENDENCIES)),
+            **_executed(root),
         },
     }
     files: Files = {}

@@ -12,21 +12,16 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import door
-from bench.arms import SERIES, UPSTREAM, Arm, select_arms
-from bench.environments import Tree
+from bench.arms import Arm, select_arms
 from bench.machine import MOST_STEAL, Ticks, complaints
 from bench.report import RESULTS, write_plots
-from bench.results import NONE, load_rows
+from bench.results import load_rows
 from bench.runner import Bench, run_benchmark
 from bench.schedule import Step
 from bench.statistics import compare_arms
 from bench.tables import by_question, terminal, verdicts
 from bench.workloads import STORES, Case, select_cases
-from patchstack.apply import apply_series
-from patchstack.prefix import prefix
-from patchstack.project import Project
-from patchstack.series import Series, load_series
-from patchstack.source import pinned_source
+from patchstack.series import load_series
 
 QUICK_MINUTES, FULL_MINUTES = 3.0, 30.0
 # Share of the time given; what is left is for the tables and the plots.
@@ -66,7 +61,7 @@ def benchmark(
     for line in complaints():
         _complain(line)
     out = results or project.root / RESULTS
-    trees = _trees(project, series, arms)
+    trees = door.trees(project, series, [arm.tree for arm in arms])
     limit = 60 * MEASURING * (minutes or (QUICK_MINUTES if quick else FULL_MINUTES))
     seconds = limit - (time.monotonic() - begin)
     bench = Bench(project.build / "bench", out, series.pin.release, trees, tmpfs, seconds)
@@ -92,20 +87,6 @@ def _measure(bench: Bench, cases: Collection[Case], arms: Collection[Arm]) -> st
 
 def _complain(line: str) -> None:
     door.progress.print(f"[yellow]this machine:[/] {line}")
-
-
-def _trees(project: Project, series: Series, arms: Collection[Arm]) -> dict[str, Tree]:
-    """The trees that arms name, made once under build/."""
-    source = pinned_source(project, series.pin)
-    apply_series(project, series, source)
-    ends = {topic.name: n for n, topic in enumerate(series.topics, 1)}
-    ends |= {UPSTREAM: 0, SERIES: len(series.topics)}
-    trees = {}
-    for name in dict.fromkeys(arm.tree for arm in arms):
-        door.progress.print(f"preparing tree {name}")
-        made = prefix(project, series, source, series.topics[: ends[name]])
-        trees[name] = Tree(made.tree, made.wheel, made.digest or NONE)
-    return trees
 
 
 class Lines:

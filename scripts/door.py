@@ -1,11 +1,11 @@
-"""What all doors share: where the project is, and how a failure ends.
+"""What doors share: where the project is, its source trees, and how a failure ends.
 
 Expected failures are one line on standard error and exit code 1; wrong usage is 2.
 """
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.arms import SERIES, UPSTREAM
+from bench.environments import Tree
 from bench.errors import BenchError
+from bench.results import NONE
+from patchstack.apply import apply_series
 from patchstack.errors import PatchStackError
 from patchstack.export import finish_interrupted_swap
+from patchstack.prefix import prefix
 from patchstack.project import Project
+from patchstack.series import Series
+from patchstack.source import pinned_source
 
 # A pipe has no width that a table should be cut to.
 out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1000)
@@ -33,6 +40,20 @@ def show(table: Table) -> None:
 
 def project() -> Project:
     return Project.find(Path.cwd())
+
+
+def trees(project: Project, series: Series, names: Iterable[str]) -> dict[str, Tree]:
+    """The source trees by these names (see bench/arms.py), made once under build/."""
+    source = pinned_source(project, series.pin)
+    apply_series(project, series, source)
+    ends = {topic.name: n for n, topic in enumerate(series.topics, 1)}
+    ends |= {UPSTREAM: 0, SERIES: len(series.topics)}
+    found = {}
+    for name in dict.fromkeys(names):
+        progress.print(f"preparing tree {name}")
+        made = prefix(project, series, source, series.topics[: ends[name]])
+        found[name] = Tree(made.tree, made.wheel, made.digest or NONE)
+    return found
 
 
 def finish_export(project: Project) -> None:

@@ -1,0 +1,1 @@
+"""Compatibility, executed: which version of Metaflow reads what which version wrote."""

@@ -1,0 +1,1 @@
+"""What happens when disks, processes, libraries and stored bytes fail."""
