@@ -4,7 +4,7 @@ Everything is made before anything is written, and what has not changed is not w
 rows give the same bytes. Only the lines between two markers of a document are generated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from bench.statistics import Contrast, Selection, compare_arms, select_newest
 from bench.study import Study, load_study
 from bench.tables import MARKS, Grid, beside_stock, by_question, markdown, quantity
 from compatibility.results import COMPAT, compat_block, load_cells
+from resilience.results import FAULTS, faults_block, load_faults
 
 RESULTS = Path("data", "results.tsv")
 STUDY = Path("data", "study.tsv")
 DEPENDENCIES = Path("data", "dependencies.tsv")
 FOLDER = Path("data", "plots")
+STATUS = Path("status.md")
 # Workloads that time what a user runs, without a payload of their own.
 WHOLE = ("import", "flow", "parallel_map")
 # What describes a payload, and its column.
@@ -74,18 +76,16 @@ def _plots(selection: Selection) -> Files:
     return {FOLDER / name: plots.get(name) for name in PLOTS}
 
 
-def write_status(root: Path) -> dict[Path, bool]:
+def write_compat(root: Path) -> None:
     """Rebuild the table of compatibility alone."""
-    path = Path("status.md")
-    text = (root / path).read_bytes().decode()
-    for name, content in _executed(root).items():
-        text = fill_block(text, name, content, path)
-    return _write(root, {path: text.encode()})
+    block = compat_block(load_cells(root / COMPAT))
+    _write(root, _filled(root, {STATUS: {"compat": block}}))
 
 
-def _executed(root: Path) -> dict[str, str]:
-    """status.md: what was executed to see that it holds."""
-    return {"compat": compat_block(load_cells(root / COMPAT))}
+def write_faults_table(root: Path) -> None:
+    """Rebuild the table of faults alone."""
+    block = faults_block(load_faults(root / FAULTS))
+    _write(root, _filled(root, {STATUS: {"faults": block}}))
 
 
 def _documents(root: Path, selection: Selection, plots: Files) -> Files:
@@ -95,12 +95,18 @@ def _documents(root: Path, selection: Selection, plots: Files) -> Files:
         Path("README.md"): {
             "results": _headline(selection.rows, contrasts, load_study(root / STUDY), drawn),
         },
-        Path("status.md"): {
+        STATUS: {
             "measurements": _measurements(selection, contrasts),
             "dependencies": _dependencies(load_dependencies(root / DEPENDENCIES)),
-            **_executed(root),
+            "compat": compat_block(load_cells(root / COMPAT)),
+            "faults": faults_block(load_faults(root / FAULTS)),
         },
     }
+    return _filled(root, blocks)
+
+
+def _filled(root: Path, blocks: Mapping[Path, Mapping[str, str]]) -> Files:
+    """Documents with these blocks of theirs filled."""
     files: Files = {}
     for path, contents in blocks.items():
         text = (root / path).read_bytes().decode()

@@ -4,6 +4,7 @@ The columns are the fields of `Cell`, in order. One line for each writer, reader
 and format that the writer stored something in; the outcome is the worst of all contents.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class Cell:
     python: str  # version of the reader's
 
 
+# Where something is stored: a folder, and the key.
+KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{40}(\.lz4)?")
 MARKS = {Outcome.READS: "✓", Outcome.CLEAR: "E", Outcome.UNCLEAR: "U", Outcome.WRONG: "**WRONG**"}
 
 
@@ -71,16 +74,23 @@ def compat_block(cells: Sequence[Cell]) -> str:
         markdown(_grid(cells)),
         f"{legend}.",
     ]
-    errors = dict.fromkeys(
-        (cell.reader, cell.format, cell.way.value, cell.outcome.value, cell.error)
-        for cell in cells
-        if cell.outcome is not Outcome.READS
-    )
-    if errors:
-        listed = Grid(("reader", "format", "way", "outcome", "error"), tuple(errors), labels=5)
-        folded = f"<details><summary>errors</summary>\n\n{markdown(listed)}\n\n</details>"
-        parts.append(folded)
+    listed = _errors(cells)
+    if listed.rows:
+        parts.append(f"<details><summary>errors</summary>\n\n{markdown(listed)}\n\n</details>")
     return "\n\n".join(parts)
+
+
+def _errors(cells: Sequence[Cell]) -> Grid:
+    """Every distinct error, with keys left out: who says it, and reading what."""
+    readers: dict[tuple[str, str], dict[str, None]] = {}
+    formats: dict[tuple[str, str], dict[str, None]] = {}
+    for cell in cells:
+        if cell.outcome is not Outcome.READS:
+            error = cell.outcome.value, KEY.sub("<key>", cell.error).replace("|", "\\|")
+            readers.setdefault(error, {})[cell.reader] = None
+            formats.setdefault(error, {})[f"{cell.format} of {cell.writer}"] = None
+    rows = ((*error, ", ".join(readers[error]), _join(tuple(formats[error]))) for error in readers)
+    return Grid(("outcome", "error", "readers", "written"), tuple(rows), labels=4)
 
 
 def _grid(cells: Sequence[Cell]) -> Grid:

@@ -8,7 +8,7 @@ import typer
 import door
 from bench.arms import SERIES
 from bench.environments import Environments
-from bench.report import write_status
+from bench.report import write_compat
 from compatibility.matrix import run_matrix
 from compatibility.results import COMPAT, Outcome, compat_block, write_cells
 from compatibility.versions import select_versions
@@ -38,7 +38,7 @@ def compat(
         door.out.print(compat_block(cells), markup=False)
     else:
         write_cells(project.root / COMPAT, cells)
-        write_status(project.root)
+        write_compat(project.root)
     wrong = [cell for cell in cells if cell.outcome is Outcome.WRONG]
     door.out.print(f"{len(cells)} cells, {len(wrong)} with wrong data", markup=False)
     if wrong:

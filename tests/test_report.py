@@ -17,6 +17,8 @@ from bench.plots import COLOURS, INK, PLOTS, Transfer, crossing
 from bench.report import write_report
 from bench.results import SWEEP, Row, append_rows
 from bench.study import load_study
+from compatibility.results import Cell, Outcome, Way, write_cells
+from resilience.results import Fault, write_faults
 
 ROOT = Path(__file__).parents[1]
 DOOR = ROOT / "scripts" / "report.py"
@@ -36,7 +38,11 @@ README = "# Title\r\n\n<!-- START results -->\nold\n<!-- END results -->\nby han
 STATUS = (
     "<!-- START measurements -->\n<!-- END measurements -->\n"
     "<!-- START dependencies -->\n<!-- END dependencies -->\n"
+    "<!-- START compat -->\n<!-- END compat -->\n"
+    "<!-- START faults -->\n<!-- END faults -->\n"
 )
+CELL = Cell("1.0", "2.0", Way.CLIENT, "gzip", Outcome.READS, "", "0123456789ab", "3.12.3")
+FAULT = Fault("reads", "flip", "stock", "gzip", 1000, 1, 0, "bit 1: Error", "-", "3.12.3")
 
 
 def all_rows() -> list[Row]:
@@ -67,6 +73,8 @@ def project(tmp_path: Path) -> Path:
     (root / "status.md").write_bytes(STATUS.encode())
     append_rows(root / "data" / "results.tsv", all_rows())
     write_dependencies(root / "data" / "dependencies.tsv", [COST])
+    write_cells(root / "data" / "compat.tsv", [CELL])
+    write_faults(root / "data" / "faults.tsv", [FAULT])
     (root / "data" / "study.tsv").write_bytes((ROOT / "data" / "study.tsv").read_bytes())
     return root
 
@@ -124,6 +132,13 @@ def test_the_headline_shows_ours_beside_the_study(project: Path) -> None:
     assert "figures, from Azure Standard_D2s_v5, Ubuntu 24.04, Python 3.12." in readme
     for name in PLOTS:
         assert f"](data/plots/{name})" in readme
+
+
+def test_what_was_executed_is_shown_from_the_data_alone(project: Path) -> None:
+    write_report(project)
+    status = (project / "status.md").read_text()
+    assert "| 2.0 | ✓ |" in status
+    assert "| reads | flip | gzip | 1 of 1,000 |" in status
 
 
 def test_new_rows_change_the_report(project: Path) -> None:

@@ -7,8 +7,9 @@ reader has one Metaflow.
 import json
 import sys
 
-import metaflow
 from kinds import READ, read_all
+
+import metaflow
 
 CLIENT = [kind for kind in READ if kind != "included"]
 
@@ -16,7 +17,8 @@ CLIENT = [kind for kind in READ if kind != "included"]
 def read_run(run: dict[str, str]) -> dict[str, str]:
     metaflow.metadata("local@" + run["root"])
     task = metaflow.Flow("KindsFlow")[run["id"]]["start"].task
-    return read_all(CLIENT, lambda kind: task[kind].data, run["writer"])
+    found: dict[str, str] = read_all(CLIENT, lambda kind: task[kind].data, run["writer"])
+    return found
 
 
 metaflow.namespace(None)

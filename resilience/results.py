@@ -1,0 +1,85 @@
+"""data/faults.tsv: what was promised, what was broken to see whether it holds, and how often not.
+
+The columns are the fields of `Fault`, in order. Promises are those of resilience/workers/tally.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.records import load_records, write_records
+from bench.tables import Grid, markdown
+
+FAULTS = Path("data", "faults.tsv")
+SKIPPED = "skipped: "
+
+
+@dataclass(frozen=True)
+class Fault:
+    promise: str
+    fault: str  # what was done
+    arm: str
+    format: str  # of what was stored; "raw" has no encoding, code packages and spin use it
+    cases: int
+    violations: int
+    silent: int  # violations without an error: other bytes than were saved
+    example: str  # the first violation, or why there are no cases
+    series: str  # hash of the patch files in the arm, 12 hex digits; "-" is stock
+    python: str  # version
+
+
+def load_faults(path: Path) -> list[Fault]:
+    """Raises BenchError for a file that is missing or foreign."""
+    return load_records(path, Fault, "make it with make faults")
+
+
+def write_faults(path: Path, faults: Sequence[Fault]) -> None:
+    write_records(path, Fault, faults)
+
+
+def faults_block(faults: Sequence[Fault]) -> str:
+    """status.md: violations of cases by arm, and the first violation of each kind."""
+    cases = sum(one.cases for one in faults)
+    pythons = ", ".join(dict.fromkeys(one.python for one in faults))
+    series = ", ".join(dict.fromkeys(one.series for one in faults if one.series != "-"))
+    parts = [f"{cases:,} cases, Python {pythons}, series {series}.", markdown(_grid(faults))]
+    for title, marked in (
+        ("first violations", [one for one in faults if one.violations]),
+        ("skipped", [one for one in faults if one.example.startswith(SKIPPED)]),
+    ):
+        if marked:
+            content = markdown(_examples(marked))
+            parts.append(f"<details><summary>{title}</summary>\n\n{content}\n\n</details>")
+    return "\n\n".join(parts)
+
+
+def _grid(faults: Sequence[Fault]) -> Grid:
+    arms = tuple(dict.fromkeys(one.arm for one in faults))
+    lines: dict[tuple[str, str, str], dict[str, Fault]] = {}
+    for one in faults:
+        lines.setdefault((one.promise, one.fault, one.format), {})[one.arm] = one
+    promises = list(dict.fromkeys(one.promise for one in faults))
+    rows = (
+        (*what, *(_cell(by_arm[arm]) if arm in by_arm else "" for arm in arms))
+        for what, by_arm in sorted(
+            lines.items(), key=lambda item: (promises.index(item[0][0]), *item[0][1:])
+        )
+    )
+    return Grid(("promise", "fault", "format", *arms), tuple(rows), labels=3)
+
+
+def _cell(one: Fault) -> str:
+    """violations of cases; those without an error are wrong data."""
+    if one.example.startswith(SKIPPED):
+        return "skipped"
+    silent = f", {one.silent:,} **silent**" if one.silent else ""
+    return f"{one.violations:,} of {one.cases:,}{silent}"
+
+
+def _examples(faults: Sequence[Fault]) -> Grid:
+    arms: dict[tuple[str, str, str], dict[str, None]] = {}
+    for one in faults:
+        example = one.example.replace("|", "\\|").replace("`", "'")
+        arms.setdefault((one.fault, one.format, f"`{example}`"), {})[one.arm] = None
+    rows = ((*what, ", ".join(by)) for what, by in arms.items())
+    return Grid(("fault", "format", "said", "arms"), tuple(rows), labels=4)
