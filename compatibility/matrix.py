@@ -69,6 +69,8 @@ class Party:
 
 
 COUNT = itertools.count()
+# Commands of Metaflow wait for each other half of the time.
+WORKERS = 2 * (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def run_matrix(
     Raises BenchError if an environment cannot be made, or a version cannot run the flow and read
     what it wrote itself.
     """
-    with _scratch(folder), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with _scratch(folder), ThreadPoolExecutor(WORKERS) as pool:
         parties = []
         for version in versions:
             say(f"environment of {version.name}")
@@ -143,7 +145,8 @@ def run_matrix(
             for reader, all_found in zip(every, by_client, strict=True)
             for run, one in zip(runs, all_found, strict=True)
         }
-        for way, read in ((Way.MIXED, read_in_step), (Way.RESUME, read_by_resume)):
+        # Further steps last: old releases cannot resume a run with steps of newer ones in it.
+        for way, read in ((Way.RESUME, read_by_resume), (Way.MIXED, read_in_step)):
             pairs = [(run, party, number) for run in runs for number, party in enumerate(parties)]
             results = pool.map(lambda pair, read=read: read(*pair), pairs)
             for done, ((run, party, _), one) in enumerate(zip(pairs, results, strict=True)):

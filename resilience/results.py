@@ -42,28 +42,39 @@ def faults_block(faults: Sequence[Fault]) -> str:
     cases = sum(one.cases for one in faults)
     pythons = ", ".join(dict.fromkeys(one.python for one in faults))
     series = ", ".join(dict.fromkeys(one.series for one in faults if one.series != "-"))
-    parts = [f"{cases:,} cases, Python {pythons}, series {series}.", markdown(_grid(faults))]
-    for title, marked in (
-        ("first violations", [one for one in faults if one.violations]),
-        ("skipped", [one for one in faults if one.example.startswith(SKIPPED)]),
+    lines = _lines(faults)
+    broken = {what for what, by_arm in lines.items() if any(f.violations for f in by_arm.values())}
+    arms = tuple(dict.fromkeys(one.arm for one in faults))
+    parts = [f"{cases:,} cases, Python {pythons}, series {series}. What was broken at least once:"]
+    parts.append(markdown(_grid(arms, {what: lines[what] for what in lines if what in broken})))
+    for title, grid in (
+        ("first violations", _examples([one for one in faults if one.violations])),
+        ("held", _grid(arms, {what: lines[what] for what in lines if what not in broken})),
+        ("skipped", _examples([one for one in faults if one.example.startswith(SKIPPED)])),
     ):
-        if marked:
-            content = markdown(_examples(marked))
+        if grid.rows:
+            content = markdown(grid)
             parts.append(f"<details><summary>{title}</summary>\n\n{content}\n\n</details>")
     return "\n\n".join(parts)
 
 
-def _grid(faults: Sequence[Fault]) -> Grid:
-    arms = tuple(dict.fromkeys(one.arm for one in faults))
-    lines: dict[tuple[str, str, str], dict[str, Fault]] = {}
+# Faults by arm, for each promise, fault and format.
+Lines = dict[tuple[str, str, str], dict[str, Fault]]
+
+
+def _lines(faults: Sequence[Fault]) -> Lines:
+    lines: Lines = {}
     for one in faults:
         lines.setdefault((one.promise, one.fault, one.format), {})[one.arm] = one
     promises = list(dict.fromkeys(one.promise for one in faults))
+    ordered = sorted(lines, key=lambda what: (promises.index(what[0]), *what[1:]))
+    return {what: lines[what] for what in ordered}
+
+
+def _grid(arms: Sequence[str], lines: Lines) -> Grid:
     rows = (
         (*what, *(_cell(by_arm[arm]) if arm in by_arm else "" for arm in arms))
-        for what, by_arm in sorted(
-            lines.items(), key=lambda item: (promises.index(item[0][0]), *item[0][1:])
-        )
+        for what, by_arm in lines.items()
     )
     return Grid(("promise", "fault", "format", *arms), tuple(rows), labels=3)
 

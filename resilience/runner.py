@@ -45,6 +45,8 @@ TOOLING = {
     "kill and races during a push": "tests/pull_requests/test_fork.py",
 }
 WORK = "no work is lost, and nothing partial stays"
+# Savers that are killed, and disks, make a processor wait.
+PARALLEL = 2 * (os.cpu_count() or 1)
 Say = Callable[[str], None]
 
 
@@ -57,11 +59,11 @@ class Effort:
     saves: int  # that are killed, for each way of storing
     examples: int  # of hypothesis, for a property
     seconds: int  # of fuzzing, for a format
-    # Also what takes long and is the same each time: fuzzing, a container, our own tooling.
+    # Also what takes long and is the same each time: fuzzing, and a container.
     thorough: bool
 
 
-FULL = Effort(20_000, step=1, saves=200, examples=4000, seconds=20, thorough=True)
+FULL = Effort(20_000, step=1, saves=100, examples=1000, seconds=10, thorough=True)
 QUICK = Effort(200, step=40, saves=5, examples=40, seconds=1, thorough=False)
 
 
@@ -136,7 +138,7 @@ def run_faults(
     """All rows. Raises BenchError if an environment cannot be made or a suite does not run."""
     say("environments")
     arms = install_arms(environments, trees)
-    with scratch(root / "build") as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with scratch(root / "build") as folder, ThreadPoolExecutor(PARALLEL) as pool:
         corpus = write_corpus({arm.name: arm for arm in arms}, folder / "corpus")
         bombs = folder / "bombs"
         bombs.mkdir()
@@ -165,9 +167,6 @@ def run_faults(
             for arm in arms:
                 say(f"fuzzing under {arm.name}")
                 faults += fuzz(arm, environments, corpus, folder / f"fuzz-{arm.name}", effort)
-    if effort.thorough:
-        say("our own tooling")
-        faults += [test_tooling(root, *item) for item in TOOLING.items()]
     return faults
 
 
@@ -268,8 +267,13 @@ def bootstrap(arm: Arm, container: Path) -> Path:
     return container / "bin" / "python"
 
 
-def test_tooling(root: Path, fault: str, suite: str) -> Fault:
-    """The tests of a suite as cases."""
+def tooling_faults(root: Path, say: Say) -> list[Fault]:
+    """Rows of our own tooling: the tests of its suites are the cases."""
+    say("our own tooling")
+    return [_test_tooling(root, *item) for item in TOOLING.items()]
+
+
+def _test_tooling(root: Path, fault: str, suite: str) -> Fault:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", suite]

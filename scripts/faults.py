@@ -11,7 +11,7 @@ from bench.environments import Environments
 from bench.report import write_faults_table
 from patchstack.series import load_series
 from resilience.results import FAULTS, faults_block, write_faults
-from resilience.runner import FULL, QUICK, run_faults
+from resilience.runner import FULL, QUICK, run_faults, tooling_faults
 
 
 def faults(
@@ -32,6 +32,8 @@ def faults(
     if quick:
         door.out.print(faults_block(found), markup=False)
     else:
+        write_faults(project.root / FAULTS, found)
+        found += tooling_faults(project.root, door.progress.print)
         write_faults(project.root / FAULTS, found)
         write_faults_table(project.root)
     broken = sum(one.violations for one in found)
