@@ -40,9 +40,10 @@ LZ4 = "patched+lz4"
 SUITES = ("corruption", "processes", "hostile", "decoder")
 # The suites of our own tooling, by what they break.
 TOOLING = {
-    "kill, full disk and crowds during apply, export and rebase": "tests/test_faults.py",
+    "kills, a full disk, no network during apply and export": "tests/test_faults.py",
     "hostile git configuration": "tests/test_hostile_git.py",
-    "kill and races during a push": "tests/pull_requests/test_fork.py",
+    "kills and lost answers while a pull request is opened": "tests/pull_requests/test_open_pr.py",
+    "hostile settings and races during a push": "tests/pull_requests/test_fork.py",
 }
 WORK = "no work is lost, and nothing partial stays"
 # Savers that are killed, and disks, make a processor wait.
@@ -63,7 +64,7 @@ class Effort:
     thorough: bool
 
 
-FULL = Effort(20_000, step=1, saves=100, examples=1000, seconds=10, thorough=True)
+FULL = Effort(20_000, step=1, saves=50, examples=1000, seconds=10, thorough=True)
 QUICK = Effort(200, step=40, saves=5, examples=40, seconds=1, thorough=False)
 
 
