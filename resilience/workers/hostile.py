@@ -18,7 +18,7 @@ from processes import in_child
 from tally import BOUNDED, READS, Tally, judge
 
 SIZE = 512 * 2**20
-# A reader that looks at 256 KB at a time has up to 64 MB of content before it can compare, twice.
+# LZ4 unpacks to 255 times what a reader looks at before it can compare; it is there twice then.
 ALLOWED = 192 * 2**20
 CONTENT = bytes(2**20)
 KEY = hashlib.sha1(b"hostile").hexdigest()
