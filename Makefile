@@ -5,10 +5,10 @@ SETUP := $(filter build/uv/uv,$(UV))
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help bench report compare compat faults test lint apply export rebase check wheel pr status
+.PHONY: help bench report compare compat faults test lint apply export rebase check wheel pr status merge test-infra
 
 help: ## list the doors
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bench: $(SETUP) ## measure stock against the arms, half an hour; ARGS=--quick: three minutes
 	@$(RUN) scripts/benchmark.py $(ARGS)
@@ -25,8 +25,15 @@ compat: $(SETUP) ## let every release and arm read what every other wrote, 15 mi
 faults: $(SETUP) ## break stores, disks and processes under stock and the arms, 10 minutes
 	@$(RUN) scripts/faults.py $(ARGS)
 
+merge: $(SETUP) ## add the rows of another machine: make merge ARGS=theirs.tsv
+	@$(RUN) scripts/merge_results.py $(ARGS)
+
 test: $(SETUP) ## run the test suite
 	@$(RUN) pytest $(ARGS)
+
+test-infra: $(SETUP) ## make, use and destroy a machine with the real az; needs root on Linux
+	@.ci/mmdebstrap
+	@$(RUN) pytest -m infra --numprocesses=0 -rs $(ARGS)
 
 lint: $(SETUP) ## lint, format and type check of the tooling, schema of the CI workflow
 	@$(RUN) ruff check

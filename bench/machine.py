@@ -1,6 +1,7 @@
 """The machine: its fingerprint, and what about it would spoil a measurement now."""
 
 import hashlib
+import json
 import os
 import platform
 import time
@@ -22,6 +23,9 @@ NUMBERS = (
     *("cpu family", "model", "stepping"),
     *("CPU implementer", "CPU part", "CPU variant", "CPU revision"),
 )
+# What cloud-init found out at boot, readable by all: on Azure the instance metadata service's
+# answer is in it, under ds.meta_data.imds.
+INSTANCE = Path("/run/cloud-init/instance-data.json")
 
 
 @dataclass(frozen=True)
@@ -32,26 +36,41 @@ class Machine:
     cores: int
     memory_gb: float
     system: str
+    # Of a virtual machine of Azure, such as Standard_D2s_v5. One size runs on several processors.
+    size: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """12 hex digits; rows of different ones are never compared.
 
-        Without the kernel's version: it changes with every update.
+        Without the kernel's version: it changes with every update. Without the region: the same
+        machines stand in several.
         """
         parts = (self.processor, str(self.cores), str(round(self.memory_gb)), platform.machine())
+        parts += (self.size,) if self.size else ()
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
 def this_machine() -> Machine:
+    size, region = _instance()
     return Machine(
         processor=_processor(),
         cores=len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count() or 1,
         memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
-        system=_system(),
+        system=f"{_system()}, {size} in {region}" if size else _system(),
+        size=size,
     )
+
+
+def _instance() -> tuple[str | None, str | None]:
+    """Size and region of a virtual machine of Azure."""
+    try:
+        compute = json.loads(INSTANCE.read_bytes())["ds"]["meta_data"]["imds"]["compute"]
+        return compute["vmSize"], compute["location"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None  # no such machine
 
 
 def _processor() -> str:

@@ -24,7 +24,7 @@ import contextlib
 import fcntl
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import get_type_hints
@@ -65,7 +65,7 @@ class Row:
     processor: str  # name, family, model, stepping
     cores: int
     memory_gb: float
-    system: str  # kernel and distribution
+    system: str  # kernel and distribution; of a virtual machine its size and region too
     python: str  # version
     libraries: str  # all of the arm's environment but Metaflow: "boto3=1.40.1 numpy=2.1.0"
     release: str  # upstream at the pin
@@ -107,22 +107,37 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
     Creates the file and its header. Two processes that append at once wait for each other.
     Raises BenchError for a foreign file, and for a row that a TSV cannot hold.
     """
+    added = [(row, _format(row)) for row in rows]
+    _add(path, lambda _: added)
+
+
+def merge_rows(path: Path, rows: Iterable[Row]) -> int:
+    """Add the rows that are not there yet, as `append_rows` does; returns how many.
+
+    No two observations are equal in all columns: equal rows are copies of one.
+    """
+    formatted = {row: _format(row) for row in rows}
+    return _add(path, lambda known: [one for one in formatted.items() if one[0] not in known])
+
+
+def _add(path: Path, choose: Callable[[set[Row]], Collection[tuple[Row, str]]]) -> int:
+    """Add the lines that are chosen when one knows what is there; returns how many."""
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    added = "".join(_format(row) for row in rows)
     with _locked(path.parent):
         before = path.read_bytes() if path.exists() else HEADER.encode()
-        _parse(before, path)
+        added = choose(set(_parse(before, path)))
         partial = path.with_name(f".{path.name}.partial")
         try:
             with partial.open("wb") as file:
-                file.write(before + added.encode())
+                file.write(before + "".join(line for _, line in added).encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:  # a full disk
             partial.unlink()
             raise
         partial.replace(path)
+    return len(added)
 
 
 def _parse(content: bytes, path: Path) -> list[Row]:
