@@ -1,5 +1,6 @@
 """A checkout whose script talks to the real az, and that to an Azure of one's own."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -105,6 +106,15 @@ class Caller:
         subprocess.run(["az", *args], env=self.env, capture_output=True, check=True)
 
 
+def free_port() -> int:
+    """Not one of those that connections get: it must be free later, and again."""
+    for port in range(22000, 32000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
+
+
 def write_command(file: Path, line: str) -> None:
     file.write_text(f'#!/bin/sh\nexec {line} "$@"\n')
     file.chmod(0o755)
@@ -125,9 +135,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Caller:
     subprocess.run([*git, "push", "--quiet", str(checkout), f"{now}:refs/heads/now"], check=True)
     subprocess.run(["git", "checkout", "--quiet", "now"], cwd=checkout, check=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = folder / "ssh_config"
     hosts = folder / "known_hosts"
     config.write_text(

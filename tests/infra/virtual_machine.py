@@ -8,11 +8,11 @@ of what Azure tells a machine.
 
 import base64
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 # In the namespaces, before the change of root. Devices of the disk are not among those given.
 OUTSIDE = """
 set -e
@@ -35,15 +35,14 @@ cp -L /etc/resolv.conf etc/resolv.conf
 mount --bind /etc/ssl/certs etc/ssl/certs
 exec chroot . /bin/sh -c "$2"
 """
-# Inside, what systemd does at boot, in its order: ssh is up before the machine is set up.
+# Inside, what systemd does at boot, in its order: ssh is up before the machine is set up. Without
+# a PidFile: cloud-init restarts the ssh that systemd knows, and there is none.
 BOOT = """
 cloud-init init --local
 cloud-init init
 mkdir -p /run/sshd
-/usr/sbin/sshd -D -e -p {port} -o ListenAddress=127.0.0.1 &
-cloud-init modules --mode=config
-cloud-init modules --mode=final
-wait
+(cloud-init modules --mode=config; cloud-init modules --mode=final) &
+exec /usr/sbin/sshd -D -e -p {port} -o ListenAddress=127.0.0.1 -o PidFile=none
 """
 # What Azure's data source does on Azure; and the disk of this machine is not for resizing.
 CONFIG = """
@@ -104,10 +103,9 @@ class VirtualMachine:
         namespaces = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"]
         inside = BOOT.format(port=self.port)
         command = [*namespaces, "sh", "-c", OUTSIDE, "sh", str(self.root), inside]
-        env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def off(self) -> None:
@@ -120,7 +118,7 @@ class VirtualMachine:
         """Run a command in the root, whether it is on or off."""
         return subprocess.run(
             ["chroot", str(self.root), *command],
-            env={"PATH": os.defpath},
+            env=ENVIRONMENT,
             capture_output=True,
             text=True,
             check=False,
