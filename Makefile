@@ -35,10 +35,11 @@ test-infra: $(SETUP) ## make, use and destroy a machine with the real az; needs 
 	@.ci/mmdebstrap
 	@$(RUN) pytest -m infra --numprocesses=0 -rs $(ARGS)
 
-lint: $(SETUP) ## lint, format and type check of the tooling, schema of the CI workflow
+lint: $(SETUP) ## lint, format and type check of the tooling, shellcheck, schema of the CI workflow
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
+	@$(RUN) shellcheck infra/vm-manage.sh .ci/run .ci/gh .ci/mmdebstrap
 	@$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 apply: $(SETUP) ## build the branches of the series on upstream at the pin

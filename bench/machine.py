@@ -46,8 +46,8 @@ class Machine:
         Without the kernel's version: it changes with every update. Without the region: the same
         machines stand in several.
         """
-        parts = (self.processor, str(self.cores), str(round(self.memory_gb)), platform.machine())
-        parts += (self.size,) if self.size else ()
+        parts = [self.processor, str(self.cores), str(round(self.memory_gb)), platform.machine()]
+        parts += [self.size] if self.size else []
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 

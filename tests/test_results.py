@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from sandbox import ROOT
 
 from bench.errors import BenchError
-from bench.results import HEADER, Row, append_rows, load_rows
+from bench.results import HEADER, Row, append_rows, load_rows, merge_rows
 
 ROW = Row(
     time="2026-01-31T12:00:00Z",
@@ -48,6 +49,35 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
     assert load_rows(path) == [ROW, second, ROW]
     assert path.read_bytes().startswith(first_bytes)
     assert [entry.name for entry in path.parent.iterdir()] == ["results.tsv"]
+
+
+def test_merging_adds_what_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "results.tsv"
+    second, third = (dataclasses.replace(ROW, round=number) for number in (1, 2))
+    append_rows(path, [ROW, second])
+    before = path.read_bytes()
+    assert merge_rows(path, [second, third, third]) == 1
+    assert load_rows(path) == [ROW, second, third]
+    assert path.read_bytes().startswith(before)
+    assert merge_rows(path, [third, ROW]) == 0
+
+
+def test_the_door_of_merging(tmp_path: Path) -> None:
+    path, others = tmp_path / "results.tsv", tmp_path / "others.tsv"
+    append_rows(path, [ROW])
+    append_rows(others, [ROW, dataclasses.replace(ROW, machine="ba9876543210")])
+    command = [sys.executable, ROOT / "scripts" / "merge_results.py", "--results", path]
+    for added in ("1 rows added, 1 were there", "0 rows added, 2 were there"):
+        done = subprocess.run([*command, others], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(added)
+        assert "(ba9876543210)" in done.stdout
+    torn = tmp_path / "torn.tsv"
+    torn.write_bytes(others.read_bytes()[:-1])
+    before = path.read_bytes()
+    done = subprocess.run([*command, torn], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("merge_results: ") and done.stderr.count("\n") == 1
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

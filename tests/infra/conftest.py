@@ -225,7 +225,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def machine(image: Path, stranger: Caller, cloud: Cloud, tmp_path: Path) -> Iterator[VirtualMachine]:
+def machine(
+    image: Path, stranger: Caller, cloud: Cloud, tmp_path: Path
+) -> Iterator[VirtualMachine]:
     """The machine that stands in for the VM."""
     root = tmp_path / "root"
     subprocess.run(["cp", "--archive", "--reflink=auto", image, root], check=True)

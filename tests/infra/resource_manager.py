@@ -118,8 +118,12 @@ class ResourceManager(ThreadingHTTPServer):
             del self.resources[one]
 
     def instance_view(self, key: str) -> Json:
-        power = ("running", "VM running") if self.running[key] else ("deallocated", "VM deallocated")
-        states = [{"code": "ProvisioningState/succeeded", "displayStatus": "Provisioning succeeded"}]
+        power = (
+            ("running", "VM running") if self.running[key] else ("deallocated", "VM deallocated")
+        )
+        states = [
+            {"code": "ProvisioningState/succeeded", "displayStatus": "Provisioning succeeded"}
+        ]
         states += [{"code": f"PowerState/{power[0]}", "displayStatus": power[1]}]
         return {"statuses": states}
 

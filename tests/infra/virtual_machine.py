@@ -30,7 +30,7 @@ for device in null zero full random urandom tty; do
     touch dev/$device
     mount --bind /dev/$device dev/$device
 done
-# It reaches the network, and trusts what this machine trusts.
+# It reaches the network, and trusts whom this machine trusts.
 cp -L /etc/resolv.conf etc/resolv.conf
 mount --bind /etc/ssl/certs etc/ssl/certs
 exec chroot . /bin/sh -c "$2"
@@ -96,6 +96,8 @@ class VirtualMachine:
         seed.mkdir(parents=True)
         (seed / "meta-data").write_text(json.dumps(about))
         (seed / "user-data").write_text(user_data)
+        trust = "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt\n"
+        (self.root / "etc" / "environment").write_text(trust)
         config = self.root / "etc" / "cloud" / "cloud.cfg.d" / "99-test.cfg"
         config.write_text(CONFIG.format(user=profile["adminUsername"]))
 
