@@ -210,6 +210,8 @@ def cloud(_cloud: Cloud) -> Cloud:
 
 @pytest.fixture
 def caller(_logged_in: Caller, cloud: Cloud) -> Caller:
+    """Who is logged in to an empty subscription."""
+    assert not cloud.azure.resources
     return _logged_in
 
 
@@ -225,13 +227,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def machine(
-    image: Path, stranger: Caller, cloud: Cloud, tmp_path: Path
-) -> Iterator[VirtualMachine]:
+def machine(image: Path, caller: Caller, cloud: Cloud, tmp_path: Path) -> Iterator[VirtualMachine]:
     """The machine that stands in for the VM."""
     root = tmp_path / "root"
     subprocess.run(["cp", "--archive", "--reflink=auto", image, root], check=True)
-    machine = cloud.machine = VirtualMachine(root, stranger.port)
+    machine = cloud.machine = VirtualMachine(root, caller.port)
     yield machine
     machine.off()
     shutil.rmtree(root)

@@ -156,7 +156,7 @@ class Handler(Answers):
                 return self.answer(400, {"error": {"code": code, "message": message}})
         return self.respond(path, url.query, json.loads(raw) if raw else {})
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = handle_request  # noqa: N815
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = handle_request
 
     def respond(self, path: str, query: str, body: Json) -> None:
         azure, key = self.server, path.lower()
