@@ -342,7 +342,7 @@ EOF
 }
 
 start_bench() {
-    local quoted
+    local quoted wanted=
     git -C "$root" diff --quiet HEAD ||
         note "note: what is not committed is not measured"
     note "sending commit $(git -C "$root" rev-parse --short HEAD) to $host"
@@ -353,16 +353,16 @@ start_bench() {
         GIT_SSH_COMMAND=${quoted# } git -C "$root" push --quiet --force "$host:$checkout" \
             HEAD:refs/heads/measured || die "the commit cannot be sent to $host: see ssh $host"
     fi
-    quoted=$(printf ' %q' ${arguments[@]+"${arguments[@]}"})
+    [ ${#arguments[@]} = 0 ] || wanted=$(printf ' %q' "${arguments[@]}")
     # Quoted once more for the shell that ssh runs there.
-    remote bash -s -- "$checkout" "$(printf %q "${quoted# }")" <<'EOF' || fail_remote $? "no benchmark can be started on $host: its own words are above"
+    remote bash -s -- "$checkout" "$(printf %q "$wanted")" <<'EOF' || fail_remote $? "no benchmark can be started on $host: its own words are above"
 set -e
 cd "$1"
 git checkout --quiet --force --detach refs/heads/measured
 cd build/remote
 rm -f ended
 # Of a session of its own, so that it does not end with the connection.
-setsid flock lock bash -c 'make -C ../.. bench ARGS="--results build/remote/results.tsv $1"; echo $? >ended' \
+setsid flock lock bash -c 'make -C ../.. bench ARGS="--results build/remote/results.tsv$1"; echo $? >ended' \
     - "$2" >log 2>&1 </dev/null &
 echo $! >pid
 EOF

@@ -81,6 +81,10 @@ said() {
     dry bench --host someone@elsewhere --quick --payload "model weights"
     said "someone@elsewhere" "--quick"
     [[ $output != *"az "* ]]
+    # Quoted for make's shell, for the one that ssh runs, and for print.
+    said 'metaflow-perf \\\ --quick\\\ --payload\\\ model\\\\\\\ weights'
+    dry bench --host someone@elsewhere
+    said "metaflow-perf \\'\\'"
     dry fetch --host someone@elsewhere
     [[ $output != *"az "* ]]
 }
