@@ -82,7 +82,13 @@ parse() {
             --dry-run) dry_run=yes ;;
             --yes) yes=yes ;;
             -h | --help) command=help ;;
-            *) arguments+=("$1") ;;
+            *)
+                if [ "$command" = ssh ]; then # the rest is the remote command's own
+                    arguments=("$@")
+                    break
+                fi
+                arguments+=("$1")
+                ;;
         esac
         shift
     done

@@ -14,7 +14,7 @@ setup() {
 }
 
 dry() {
-    run env PATH="$commands:$PATH" "$vm_manage" "$@" --dry-run --key "$key" --from 192.0.2.7
+    run env PATH="$commands:$PATH" "$vm_manage" "$1" --dry-run --key "$key" --from 192.0.2.7 "${@:2}"
 }
 
 # The command ends with a code, and one line that holds all of these words.
@@ -72,7 +72,7 @@ said() {
     dry stop && said "az vm deallocate"
     dry cost && said "az rest --method post" "CostManagement"
     dry destroy && said "az group delete --name metaflow-perf --yes"
-    dry ssh uptime && said "bench@ADDRESS uptime"
+    dry ssh id --name && said "bench@ADDRESS id --name"
     dry bench --quick && said "git push --force bench@ADDRESS:metaflow-perf" "--quick"
     dry fetch && said "cat metaflow-perf/build/remote/results.tsv"
 }
