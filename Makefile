@@ -33,7 +33,7 @@ test: $(SETUP) ## run the test suite
 
 test-infra: $(SETUP) ## make, use and destroy a machine with the real az; needs root on Linux
 	@.ci/mmdebstrap
-	@$(RUN) pytest -m infra --numprocesses=0 -rs tests/infra $(ARGS)
+	@$(RUN) pytest -m infra --numprocesses=0 tests/infra $(ARGS)
 
 lint: $(SETUP) ## lint, format and type check of the tooling, shellcheck, schema of the CI workflow
 	@$(RUN) ruff check
