@@ -7,8 +7,10 @@ on a white page and on a dark one. Text is drawn as outlines: it looks alike whe
 import io
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 import matplotlib
@@ -17,8 +19,10 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
+from bench.import_times import Box, Import, boxes
 from bench.results import AGAIN, FLOOR, NONE, STOCK, SWEEP_PREFIX, Row
 from bench.statistics import Cell, Contrast, Sample, Verdict, compare_arms, samples
 from bench.tables import quantity
@@ -30,6 +34,15 @@ COLOURS = (
     *("#e0484d", "#1098ad", "#d6498f", "#a3752c"),
 )
 MARKERS = "osD^vPX*"
+# Text within a box is on its colour, whatever the page is.
+ON_COLOUR = "#0d1117"
+OWNERS = dict(
+    zip(
+        ("Metaflow", "vendored by Metaflow", "standard library", "installed packages"),
+        ("#6ea8e8", "#b79be6", "#e2a15c", "#7cc58d"),
+        strict=True,
+    )
+)
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
@@ -76,6 +89,11 @@ PLOTS = {
     "trade.svg": "How much faster, and how much larger or smaller stored, for each payload",
     "bandwidth.svg": "Time to store against bandwidth, and where an arm meets stock",
 }
+IMPORTS_PLOT = "imports.svg"
+# Modules of the chart of imports that are too short to be seen.
+LEAST_SEEN = 0.0002  # seconds
+# How many letters fit into the width of that chart.
+LETTERS = 210
 
 
 def draw_plots(rows: Sequence[Row]) -> dict[str, bytes]:
@@ -92,6 +110,56 @@ def draw_plots(rows: Sequence[Row]) -> dict[str, bytes]:
             _bandwidth(found, styles),
         )
         return {name: _svg(figure) for name, figure in zip(PLOTS, figures, strict=True) if figure}
+
+
+def draw_imports(imports: Sequence[Import]) -> bytes:
+    """An icicle chart of what `import metaflow` loads in each arm, as SVG."""
+    charts = {
+        arm: [box for box in boxes(list(members)) if box.seconds >= LEAST_SEEN]
+        for arm, members in itertools.groupby(imports, key=attrgetter("arm"))
+    }
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        return _svg(_imports(charts))
+
+
+def _imports(charts: Mapping[str, Sequence[Box]]) -> Figure:
+    every = [box for chart in charts.values() for box in chart]
+    depth, longest = 1 + max(box.depth for box in every), max(box.seconds for box in every)
+    figure, axes = _panels(len(charts), 1, 0.3 + 0.11 * depth, sharex=True)
+    for panel, (arm, chart) in zip(axes, charts.items(), strict=True):
+        panel.set_title(f"{arm}: {quantity(chart[-1].seconds, 's')}")
+        for box in chart:
+            colour = OWNERS[_owner(box.module)]
+            panel.barh(box.depth, box.seconds, 0.9, left=box.start, color=colour)
+            name = _short(box.module, int(LETTERS * box.seconds / longest))
+            place = box.start + box.seconds / 2, box.depth
+            panel.annotate(name, place, ha="center", va="center", size=5, color=ON_COLOUR)
+        panel.set_ylim(depth - 0.5, -0.5)
+        panel.set_yticks([])
+        panel.spines["left"].set_visible(False)
+        panel.xaxis.set_major_formatter(lambda seconds, _: f"{1000 * seconds:g} ms")
+        panel.label_outer()
+    _caption(figure, "time of the import; what a module imports stands below it")
+    handles = [Patch(color=colour, label=owner) for owner, colour in OWNERS.items()]
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(OWNERS))
+    return figure
+
+
+def _owner(module: str) -> str:
+    if module.startswith("metaflow._vendor"):
+        return "vendored by Metaflow"
+    package = module.partition(".")[0]
+    if package == "metaflow":
+        return "Metaflow"
+    return "standard library" if package in sys.stdlib_module_names else "installed packages"
+
+
+def _short(module: str, room: int) -> str:
+    """A module's name, or its last part, or nothing, by how many letters there is room for."""
+    last = module.rpartition(".")[2]
+    return next((name for name in (module, last) if len(name) <= room), "")
 
 
 def _svg(figure: Figure) -> bytes:

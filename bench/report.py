@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bench.blocks import fill_block
 from bench.dependencies import Dependency, dependency_grid, load_dependencies
-from bench.plots import PLOTS, draw_plots
+from bench.import_times import IMPORTS, load_imports
+from bench.plots import IMPORTS_PLOT, PLOTS, draw_imports, draw_plots
 from bench.results import Row, load_rows
 from bench.statistics import Contrast, Selection, compare_arms, select_newest
 from bench.study import Study, load_study
@@ -41,7 +42,9 @@ def write_report(root: Path) -> dict[Path, bool]:
     """
     selection = select_newest(load_rows(root / RESULTS))
     plots = _plots(selection)
-    return _write(root, plots | _documents(root, selection, plots))
+    files = plots | _documents(root, selection, plots)
+    files[FOLDER / IMPORTS_PLOT] = draw_imports(load_imports(root / IMPORTS))
+    return _write(root, files)
 
 
 def write_plots(root: Path) -> dict[Path, bool]:

@@ -13,7 +13,8 @@ from observations import observe
 from bench.blocks import fill_block
 from bench.dependencies import Dependency, dependency_grid, load_dependencies, write_dependencies
 from bench.errors import BenchError
-from bench.plots import COLOURS, INK, PLOTS, Transfer, crossing
+from bench.import_times import Box, Import, boxes, write_imports
+from bench.plots import COLOURS, IMPORTS_PLOT, INK, PLOTS, Transfer, crossing
 from bench.report import write_report
 from bench.results import SWEEP, Row, append_rows
 from bench.study import load_study
@@ -63,6 +64,21 @@ def all_rows() -> list[Row]:
     return rows
 
 
+def all_imports() -> list[Import]:
+    """Two arms; metaflow imports json, which imports json.decoder, and then metaflow.util."""
+    tree = [
+        (2, "json.decoder", 3_000, 3_000),
+        (1, "json", 2_000, 5_000),
+        (1, "metaflow.util", 10_000, 10_000),
+        (0, "metaflow", 5_000, 20_000),
+    ]
+    return [
+        Import(arm, "-", "Processor", "3.12.3", *one)
+        for arm in ("stock", "patched")
+        for one in tree
+    ]
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """What the report needs of a checkout."""
@@ -73,6 +89,7 @@ def project(tmp_path: Path) -> Path:
     (root / "status.md").write_bytes(STATUS.encode())
     append_rows(root / "data" / "results.tsv", all_rows())
     write_dependencies(root / "data" / "dependencies.tsv", [COST])
+    write_imports(root / "data" / "imports.tsv", all_imports())
     write_cells(root / "data" / "compat.tsv", [CELL])
     write_faults(root / "data" / "faults.tsv", [FAULT])
     (root / "data" / "study.tsv").write_bytes((ROOT / "data" / "study.tsv").read_bytes())
@@ -96,7 +113,7 @@ def test_the_same_rows_give_the_same_bytes(project: Path, tmp_path: Path) -> Non
     done = run_door(project, PYTHONHASHSEED="1", TZ="Asia/Tokyo")
     assert (done.returncode, done.stderr) == (0, "")
     first = contents(project)
-    assert set(first) - set(before) == {f"data/plots/{name}" for name in PLOTS}
+    assert set(first) - set(before) == {f"data/plots/{name}" for name in (*PLOTS, IMPORTS_PLOT)}
     times = {name: (project / name).stat().st_mtime_ns for name in first}
 
     settings = tmp_path / "matplotlibrc"
@@ -156,7 +173,8 @@ def test_a_plot_without_rows_goes(project: Path) -> None:
     (project / "data" / "results.tsv").unlink()
     append_rows(project / "data" / "results.tsv", observe({"patched": 1.0}, workload="import"))
     write_report(project)
-    assert list((project / "data" / "plots").iterdir()) == []
+    left = [plot.name for plot in (project / "data" / "plots").iterdir()]
+    assert left == [IMPORTS_PLOT]
     assert "data/plots" not in (project / "README.md").read_text()
 
 
@@ -275,3 +293,12 @@ def test_the_study_is_as_published() -> None:
     assert [figure.speed_up for figure in study.figures.values()] == [1.6, 7.0, 18.7, 18.3, 12.3]
     for figure in study.figures.values():
         assert figure.gzip_seconds / figure.lz4_seconds == pytest.approx(figure.speed_up, rel=0.025)
+
+
+def test_a_module_stands_within_what_imported_it() -> None:
+    assert boxes(all_imports()[:4]) == [
+        Box("json.decoder", 2, pytest.approx(0.0), 0.003),
+        Box("json", 1, pytest.approx(0.0), 0.005),
+        Box("metaflow.util", 1, pytest.approx(0.005), 0.01),
+        Box("metaflow", 0, 0.0, 0.02),
+    ]
