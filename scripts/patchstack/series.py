@@ -24,6 +24,8 @@ def _not_a_lock(branch: str) -> str:
 
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+# A package, from a version on: uv may choose an ancient one to please another.
+Requirement = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*(>=[0-9.]+)?$")]
 # Git's rules for names of refs, without what a shell would need quoted.
 _PART = r"[a-zA-Z0-9_-]*(\.[a-zA-Z0-9_-]+)*"
 Branch = Annotated[
@@ -93,7 +95,7 @@ class Topic(Table):
     # Extras of the patched distribution that the topic's own tests need.
     test_extras: tuple[Name, ...] = ()
     # Packages that they need and that are no extra.
-    test_packages: tuple[Name, ...] = ()
+    test_packages: tuple[Requirement, ...] = ()
     # None yet where the topic has only begun: its first export lists them.
     patches: tuple[PatchName, ...] = ()
 
