@@ -136,6 +136,7 @@ def test_only_the_lines_between_markers_change(project: Path) -> None:
     write_report(project)
     readme = (project / "README.md").read_bytes().decode()
     assert readme.startswith("# Title\r\n\n<!-- START results -->\nMeasured up to 2026-01-31 on ")
+    assert "Metaflow 2.19.38; not a Standard_D2s_v5. " in readme
     assert readme.endswith("<!-- END results -->\nby hand\n")
     assert "old" not in readme
 
