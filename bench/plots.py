@@ -8,7 +8,8 @@ import io
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -24,7 +25,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from bench.import_times import Box, Import, boxes
 from bench.results import AGAIN, FLOOR, NONE, STOCK, SWEEP_PREFIX, Row
-from bench.statistics import Cell, Contrast, Sample, Verdict, compare_arms, samples
+from bench.statistics import Cell, Contrast, Sample, Verdict, samples
 from bench.tables import quantity
 
 # At least 3:1 against white and against #0d1117: the contrast that WCAG 2 wants of graphics.
@@ -96,17 +97,18 @@ LEAST_SEEN = 0.0002  # seconds
 LETTERS = 210
 
 
-def draw_plots(rows: Sequence[Row]) -> dict[str, bytes]:
-    """Those of `PLOTS` for which the rows of a `Selection` have figures, as SVG."""
+def draw_plots(rows: Sequence[Row], contrasts: Sequence[Contrast]) -> dict[str, bytes]:
+    """Those of `PLOTS` for which the rows of a `Selection` have figures, as SVG.
+
+    `contrasts` are those of `rows` (`compare_arms`): to find them takes long.
+    """
     found = samples(rows)
     styles = _styles(rows)
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # not the user's matplotlibrc
-        matplotlib.rcParams.update(STYLE)
+    with _own_style():
         figures = (
-            _gains(compare_arms(rows), styles),
+            _gains(contrasts, styles),
             _throughput(found, styles),
-            _trade(compare_arms(rows), styles),
+            _trade(contrasts, styles),
             _bandwidth(found, styles),
         )
         return {name: _svg(figure) for name, figure in zip(PLOTS, figures, strict=True) if figure}
@@ -118,9 +120,7 @@ def draw_imports(imports: Sequence[Import]) -> bytes:
         arm: [box for box in boxes(list(members)) if box.seconds >= LEAST_SEEN]
         for arm, members in itertools.groupby(imports, key=attrgetter("arm"))
     }
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+    with _own_style():
         return _svg(_imports(charts))
 
 
@@ -160,6 +160,15 @@ def _short(module: str, room: int) -> str:
     """A module's name, or its last part, or nothing, by how many letters there is room for."""
     last = module.rpartition(".")[2]
     return next((name for name in (module, last) if len(name) <= room), "")
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """`STYLE`, and not the user's matplotlibrc."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
 
 
 def _svg(figure: Figure) -> bytes:

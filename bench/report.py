@@ -15,7 +15,7 @@ from bench.plots import IMPORTS_PLOT, PLOTS, draw_imports, draw_plots
 from bench.results import Row, load_rows
 from bench.statistics import Contrast, Selection, compare_arms, select_newest
 from bench.study import Study, load_study
-from bench.tables import MARKS, Grid, beside_stock, by_question, markdown, quantity
+from bench.tables import MARKS, Grid, beside_stock, by_question, folded, markdown, quantity
 from compatibility.results import COMPAT, compat_block, load_cells
 from resilience.results import FAULTS, faults_block, load_faults
 
@@ -43,15 +43,17 @@ def write_report(root: Path) -> dict[Path, bool]:
     missing or foreign, and for a document without its markers; nothing is written then.
     """
     selection = select_newest(load_rows(root / RESULTS))
-    plots = _plots(selection)
-    files = plots | _documents(root, selection, plots)
+    contrasts = compare_arms(selection.rows)
+    plots = _plots(selection, contrasts)
+    files = plots | _documents(root, selection, contrasts, plots)
     files[FOLDER / IMPORTS_PLOT] = draw_imports(load_imports(root / IMPORTS))
     return _write(root, files)
 
 
 def write_plots(root: Path) -> dict[Path, bool]:
     """Rebuild the plots alone, as `write_report` does."""
-    return _write(root, _plots(select_newest(load_rows(root / RESULTS))))
+    selection = select_newest(load_rows(root / RESULTS))
+    return _write(root, _plots(selection, compare_arms(selection.rows)))
 
 
 # What a file must hold; None for one that must not be there.
@@ -76,8 +78,8 @@ def _write(root: Path, files: Files) -> dict[Path, bool]:
     return changed
 
 
-def _plots(selection: Selection) -> Files:
-    plots = draw_plots(selection.rows)
+def _plots(selection: Selection, contrasts: Sequence[Contrast]) -> Files:
+    plots = draw_plots(selection.rows, contrasts)
     return {FOLDER / name: plots.get(name) for name in PLOTS}
 
 
@@ -93,8 +95,9 @@ def write_faults_table(root: Path) -> None:
     _write(root, _filled(root, {STATUS: {"faults": block}}))
 
 
-def _documents(root: Path, selection: Selection, plots: Files) -> Files:
-    contrasts = compare_arms(selection.rows)
+def _documents(
+    root: Path, selection: Selection, contrasts: Sequence[Contrast], plots: Files
+) -> Files:
     drawn = [path for path, content in plots.items() if content]
     blocks = {
         Path("README.md"): {
@@ -157,17 +160,13 @@ def _measurements(selection: Selection, contrasts: Sequence[Contrast]) -> str:
     """status.md: every ratio, what the payloads are like, and what is not shown."""
     parts = [f"{_provenance(selection.rows)} {READING}"]
     for title, members in by_question(contrasts).items():
-        parts.append(_folded(title, markdown(beside_stock(members))))
+        parts.append(folded(title, markdown(beside_stock(members))))
     labels = _labels(selection.rows)
     if labels.rows:
-        parts.append(_folded("payloads", markdown(labels)))
+        parts.append(folded("payloads", markdown(labels)))
     if selection.left_out:
-        parts.append(_folded("not shown", "\n".join(f"- {line}" for line in selection.left_out)))
+        parts.append(folded("not shown", "\n".join(f"- {line}" for line in selection.left_out)))
     return "\n\n".join(parts)
-
-
-def _folded(title: str, content: str) -> str:
-    return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
 
 
 def _labels(rows: Sequence[Row]) -> Grid:

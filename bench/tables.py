@@ -132,6 +132,11 @@ def markdown(grid: Grid) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
+def folded(title: str, content: str) -> str:
+    """What a document shows when its title is clicked on."""
+    return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
+
+
 def terminal(grid: Grid) -> Table:
     """A table for rich."""
     table = Table(box=None, pad_edge=False, collapse_padding=True)

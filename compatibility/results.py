@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 from bench.records import load_records, write_records
-from bench.tables import Grid, markdown
+from bench.tables import Grid, folded, markdown
 
 COMPAT = Path("data", "compat.tsv")
 
@@ -76,7 +76,7 @@ def compat_block(cells: Sequence[Cell]) -> str:
     ]
     listed = _errors(cells)
     if listed.rows:
-        parts.append(f"<details><summary>errors</summary>\n\n{markdown(listed)}\n\n</details>")
+        parts.append(folded("errors", markdown(listed)))
     return "\n\n".join(parts)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.records import load_records, write_records
-from bench.tables import Grid, markdown
+from bench.tables import Grid, folded, markdown
 
 FAULTS = Path("data", "faults.tsv")
 SKIPPED = "skipped: "
@@ -53,8 +53,7 @@ def faults_block(faults: Sequence[Fault]) -> str:
         ("skipped", _examples([one for one in faults if one.example.startswith(SKIPPED)])),
     ):
         if grid.rows:
-            content = markdown(grid)
-            parts.append(f"<details><summary>{title}</summary>\n\n{content}\n\n</details>")
+            parts.append(folded(title, markdown(grid)))
     return "\n\n".join(parts)
 
 

@@ -7,7 +7,6 @@ import typer
 
 import door
 from bench.arms import SERIES
-from bench.environments import Environments
 from bench.report import write_compat
 from compatibility.matrix import run_matrix
 from compatibility.results import COMPAT, Outcome, compat_block, write_cells
@@ -29,9 +28,8 @@ def compat(
     project = door.project()
     versions = select_versions(release)
     patched = door.trees(project, load_series(project), [SERIES])[SERIES]
-    build = project.build / "bench"
     cells = run_matrix(
-        *(versions, patched, Environments(build / "environments")),
+        *(versions, patched, door.environments(project)),
         *(project.build / "compat", door.progress.print),
     )
     if release:

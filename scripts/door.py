@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.arms import SERIES, UPSTREAM
-from bench.environments import Tree
+from bench.environments import Environments, Tree
 from bench.errors import BenchError
 from bench.results import NONE
 from patchstack.apply import apply_series
@@ -54,6 +54,11 @@ def trees(project: Project, series: Series, names: Iterable[str]) -> dict[str, T
         made = prefix(project, series, source, series.topics[: ends[name]])
         found[name] = Tree(made.tree, made.wheel, made.digest or NONE)
     return found
+
+
+def environments(project: Project) -> Environments:
+    """Those of the arms, which every command that runs them shares."""
+    return Environments(project.build / "bench" / "environments")
 
 
 def finish_export(project: Project) -> None:

@@ -7,7 +7,6 @@ import typer
 
 import door
 from bench.arms import SERIES, UPSTREAM
-from bench.environments import Environments
 from bench.report import write_faults_table
 from patchstack.series import load_series
 from resilience.results import FAULTS, faults_block, write_faults
@@ -26,7 +25,7 @@ def faults(
     """
     project = door.project()
     trees = door.trees(project, load_series(project), [UPSTREAM, SERIES])
-    environments = Environments(project.build / "bench" / "environments")
+    environments = door.environments(project)
     effort = QUICK if quick else FULL
     found = run_faults(project.root, environments, trees, effort, door.progress.print)
     if quick:

@@ -8,7 +8,7 @@ import typer
 import door
 from bench.arms import ARMS
 from bench.dependencies import PACKAGES, gather_dependency, write_dependencies
-from bench.environments import Environments, Packages
+from bench.environments import Packages
 from bench.import_times import IMPORTS, Import, time_imports, write_imports
 from bench.report import DEPENDENCIES, write_report
 from bench.results import STOCK
@@ -53,7 +53,7 @@ def report(
 def _time_imports(project: Project) -> list[Import]:
     arms = [arm for arm in ARMS if arm.name in (STOCK, "patched")]
     trees = door.trees(project, load_series(project), [arm.tree for arm in arms])
-    environments = Environments(project.build / "bench" / "environments")
+    environments = door.environments(project)
     return [
         one
         for arm in arms

@@ -127,28 +127,42 @@ def test_killed_apply(make_sandbox: Callable[..., Sandbox], kind: str) -> None:
         assert not list((sandbox.project.build / "tmp").glob("*"))
 
 
-def apply_and_die(sandbox: Sandbox, at: int) -> bool:
-    """Apply in a child that is killed before it moves refs for the time `at`; was it?"""
+def dies_at(at: int, counts: Callable[..., bool], act: Callable[[], object]) -> bool:
+    """Act in a child that is killed before the audited event number `at` that counts; was it?
+
+    Python tells an audit hook of each change of the file system, and of each process, before it is
+    made, so this stops the engine's own code between any two, whatever they are. A hook cannot be
+    taken out again: the child is a process of its own.
+    """
     child = os.fork()
     if child == 0:
         count = 0
 
         def hook(event: str, args: tuple[object, ...]) -> None:
             nonlocal count
-            if event == "subprocess.Popen" and "update-ref" in str(args[1]):
+            if counts(event, *args):
                 if count == at:
                     os.kill(os.getpid(), signal.SIGKILL)
                 count += 1
 
         try:
             sys.addaudithook(hook)
-            sandbox.apply()
+            act()
             os._exit(0)
         finally:
             os._exit(1)
     status = os.waitpid(child, 0)[1]
     assert status == 0 or os.WIFSIGNALED(status)
     return status != 0
+
+
+def apply_and_die(sandbox: Sandbox, at: int) -> bool:
+    """Apply in a child that is killed before it moves refs for the time `at`; was it?"""
+
+    def moves_refs(event: str, *args: object) -> bool:
+        return event == "subprocess.Popen" and "update-ref" in str(args[1])
+
+    return dies_at(at, moves_refs, sandbox.apply)
 
 
 def test_refs_move_together(make_sandbox: Callable[..., Sandbox]) -> None:
@@ -207,43 +221,22 @@ def test_locks_of_a_killed_git_do_not_block(sandbox: Sandbox) -> None:
 
 
 def swap_and_die(sandbox: Sandbox, write: Files, delete: set[str], at: int) -> bool:
-    """Swap patches/ in a child that is killed before its change number `at`; was it?
-
-    Python tells an audit hook of each change of the file system before it is made, so this
-    stops the engine's own code between any two, whatever they are. A hook cannot be taken
-    out again: the child is a process of its own.
-    """
-    child = os.fork()
-    if child == 0:
-        try:
-            _swap_counting(sandbox, write, delete, at)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    assert status == 0 or os.WIFSIGNALED(status)
-    return status != 0
-
-
-def _swap_counting(sandbox: Sandbox, write: Files, delete: set[str], at: int) -> None:
+    """Swap patches/ in a child that is killed before its change number `at`; was it?"""
     patches = sandbox.project.patches
-    count = 0
 
-    def hook(event: str, args: tuple[object, ...]) -> None:
-        nonlocal count
+    def changes_patches(event: str, *args: object) -> bool:
         changes = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
-        if event in changes and str(args[0]).startswith(str(patches)):
-            if count == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            count += 1
+        return event in changes and str(args[0]).startswith(str(patches))
 
-    sys.addaudithook(hook)
-    _stage(
-        sandbox.project,
-        {patches / name: data for name, data in write.items()},
-        {patches / name for name in delete},
-    )
-    finish_interrupted_swap(sandbox.project)
+    def swap() -> None:
+        _stage(
+            sandbox.project,
+            {patches / name: data for name, data in write.items()},
+            {patches / name for name in delete},
+        )
+        finish_interrupted_swap(sandbox.project)
+
+    return dies_at(at, changes_patches, swap)
 
 
 def test_swap_interrupted_anywhere(make_sandbox: Callable[..., Sandbox]) -> None:

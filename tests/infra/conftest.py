@@ -12,19 +12,12 @@ from pathlib import Path
 
 import pytest
 from resource_manager import Json, ResourceManager
-from sandbox import ROOT
+from sandbox import ROOT, Ended, require
 from uv import find_uv_bin
 from virtual_machine import VirtualMachine, make_root
 
 AZ = "azure-cli==2.91.0"
 BATS = "bats@1.13.0"
-
-
-def require(what: str) -> None:
-    """CI has every tool; elsewhere a test without its tool says so."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what}: in CI this is no reason to skip")
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -42,13 +35,6 @@ def bats(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.parent.mkdir(exist_ok=True)
         shutil.copytree(new, folder, symlinks=True)
     return folder / "node_modules" / "bats" / "bin" / "bats"
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)

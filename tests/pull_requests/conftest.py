@@ -22,6 +22,7 @@ from sandbox import (
     git,
     make_project,
     make_upstream,
+    require,
 )
 from stub import TOKEN, GitHub, Server
 
@@ -122,13 +123,6 @@ SETUP = (
 PASSES = "def test_passes():\n    assert True\n"
 
 
-def require(tool: str) -> None:
-    """CI has every tool; elsewhere a test without its tool says so."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{tool}: in CI this is no reason to skip")
-    pytest.skip(tool)
-
-
 @pytest.fixture(scope="session")
 def gh() -> Path:
     """The real gh: the machine's, or what .ci/gh unpacked under build/."""
@@ -136,7 +130,6 @@ def gh() -> Path:
     found = shutil.which("gh") or (str(unpacked) if unpacked.is_file() else None)
     if found is None:
         require("gh is not installed: .ci/gh brings it")
-    assert found is not None
     return Path(found)
 
 
