@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from sandbox import RELEASE, USER, Sandbox, contents, git, make_sdist
 
 from patchstack.errors import SourceError
 from patchstack.git import Repo
-from patchstack.source import Kind, release_source, source_tree
+from patchstack.source import Kind, _commit_sdist, release_source, source_tree
 
 MakeSandbox = Callable[..., Sandbox]
 
@@ -208,3 +209,16 @@ def test_a_repository_made_of_another_archive_is_not_trusted(sdist: Sandbox) -> 
     line = sdist.refused("apply_patches")
     assert f"was made of an sdist with sha256 {sha256}" in line
     assert "move it away, with any branches of yours" in line
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make files of somebody else")
+def test_root_owns_what_it_unpacks(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)  # as in Debian 12
+    archive, tree = tmp_path / "metaflow-1.0.tar.gz", tmp_path / "new" / "tree"
+    with tarfile.open(archive, "w:gz") as sdist:
+        member = tarfile.TarInfo("metaflow-1.0/setup.py")
+        member.uid = member.gid = 12345
+        sdist.addfile(member)
+    tree.parent.mkdir()
+    _commit_sdist(archive, tree)
+    assert (tree / "setup.py").stat().st_uid == 0

@@ -7,6 +7,7 @@ git repository with a fixed author and date, so that everything after it is one 
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -180,7 +181,11 @@ def _commit_sdist(archive: Path, tree: Path) -> None:
     """Unpack an sdist and commit what it has of upstream's tree."""
     # The filter came with security releases of 3.10 and 3.11; Debian 12 has an older one.
     safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-    shutil.unpack_archive(archive, tree.parent / "unpacked", **safe)
+    with tarfile.open(archive) as sdist:
+        for member in sdist.getmembers():
+            # Not the packager's, where root unpacks: git refuses what somebody else owns.
+            member.uid, member.gid, member.uname, member.gname = os.getuid(), os.getgid(), "", ""
+        sdist.extractall(tree.parent / "unpacked", **safe)
     next((tree.parent / "unpacked").iterdir()).replace(tree)
     # What the build added is not upstream's: it would be swept into commits and wheels.
     (tree / "PKG-INFO").unlink(missing_ok=True)
