@@ -5,7 +5,7 @@ SETUP := $(filter build/uv/uv,$(UV))
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help bench report compare compat faults test lint apply export rebase check wheel pr status merge test-infra
+.PHONY: help bench report compare compat faults test lint apply export rebase check wheel pr status merge newcomer test-infra
 
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ faults: $(SETUP) ## break stores, disks and processes under stock and the arms, 
 merge: $(SETUP) ## add the rows of another machine: make merge ARGS=theirs.tsv
 	@$(RUN) scripts/merge_results.py $(ARGS)
 
+newcomer: $(SETUP) ## run the two commands of README.md in a fresh clone, and time them
+	@$(RUN) scripts/newcomer.py $(ARGS)
+
 test: $(SETUP) ## run the test suite
 	@$(RUN) pytest $(ARGS)
 
@@ -35,11 +38,12 @@ test-infra: $(SETUP) ## make, use and destroy a machine with the real az; needs 
 	@.ci/mmdebstrap
 	@$(RUN) pytest -m infra --numprocesses=0 tests/infra $(ARGS)
 
-lint: $(SETUP) ## lint, format and type check of the tooling, shellcheck, schema of the CI workflow
+lint: $(SETUP) ## lint, format, types and spelling; shellcheck, schema of the CI workflow
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 	@$(RUN) shellcheck infra/vm-manage.sh .ci/run .ci/gh .ci/mmdebstrap
+	@$(RUN) codespell --builtin clear,rare,en-GB_to_en-US *.md data/*.md patches/*/pr.md
 	@$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 apply: $(SETUP) ## build the branches of the series on upstream at the pin

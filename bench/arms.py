@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from bench.errors import BenchError
-from bench.results import AGAIN, FLOOR, STOCK
+from bench.results import AGAIN, FLOOR, PATCHED, STOCK
 
 # The tree of an arm: upstream at the pin, the whole series, or the name of a topic, which
 # stands for the series up to and including it.
@@ -45,7 +45,7 @@ ARMS = (
     Arm(STOCK, UPSTREAM, CODEC | START | PARALLEL | HASH, settings=_STOCK),
     Arm(AGAIN, UPSTREAM, CODEC | START | PARALLEL | HASH, settings=_STOCK),
     Arm(FLOOR, UPSTREAM, frozenset({"artifacts", "sweep"}), settings={"WITH": "pickle"}),
-    Arm("patched", SERIES, CODEC | START | PARALLEL),
+    Arm(PATCHED, SERIES, CODEC | START | PARALLEL),
     Arm("patched+isal", "cas-isal", frozenset({"pack", "artifacts"}), ("isal",)),
     Arm("patched+lz4", "cas-lz4", CODEC, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
     _hash("SHA-256"),

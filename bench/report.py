@@ -11,11 +11,13 @@ from pathlib import Path
 from bench.blocks import fill_block
 from bench.dependencies import Dependency, dependency_grid, load_dependencies
 from bench.import_times import IMPORTS, load_imports
+from bench.newcomer import NEWCOMER, load_steps, newcomer_block
 from bench.plots import IMPORTS_PLOT, PLOTS, draw_imports, draw_plots
-from bench.results import Row, load_rows
+from bench.results import NONE, PATCHED, Row, load_rows
 from bench.statistics import Contrast, Selection, compare_arms, select_newest
 from bench.study import Study, load_study
-from bench.tables import MARKS, Grid, beside_stock, by_question, folded, markdown, quantity
+from bench.tables import MARKS, Grid, beside_stock, by_question, folded, markdown, marked, quantity
+from bench.workloads import TMPFS
 from compatibility.results import COMPAT, compat_block, load_cells
 from resilience.results import FAULTS, faults_block, load_faults
 
@@ -26,6 +28,19 @@ FOLDER = Path("data", "plots")
 STATUS = Path("status.md")
 # The machine of the official figures: Azure's name for it, which rows from there carry.
 OFFICIAL = "Standard_D2s_v5"
+# What the front page begins with: what users wait for most, in defaults, nothing installed.
+HEADLINE = {
+    ("save", "model weights"): "save 8 MB of weights",
+    ("load", "model weights"): "load 8 MB of weights",
+    ("save", "embeddings"): "save 800 KB of embeddings",
+    ("load", "embeddings"): "load 800 KB of embeddings",
+    ("import", "with bytecode"): "`import metaflow`",
+    ("flow", "hello"): "a flow of two steps",
+    ("flow", "foreach"): "a foreach of 40 tasks",
+    ("flow", "checkpoint"): "a flow that saves 40 arrays of 8 MB",
+    ("parallel_map", "64 tasks"): "`parallel_map`, 64 tasks that do nothing",
+}
+GAINS = "gains.svg"
 # Workloads that time what a user runs, without a payload of their own.
 WHOLE = ("import", "flow", "parallel_map")
 # What describes a payload, and its column.
@@ -101,7 +116,9 @@ def _documents(
     drawn = [path for path, content in plots.items() if content]
     blocks = {
         Path("README.md"): {
-            "results": _headline(selection.rows, contrasts, load_study(root / STUDY), drawn),
+            "headline": _headline(selection.rows, contrasts, drawn),
+            "results": _results(contrasts, load_study(root / STUDY), drawn),
+            "newcomer": newcomer_block(load_steps(root / NEWCOMER)),
         },
         STATUS: {
             "measurements": _measurements(selection, contrasts),
@@ -124,20 +141,39 @@ def _filled(root: Path, blocks: Mapping[Path, Mapping[str, str]]) -> Files:
     return files
 
 
-def _headline(
-    rows: Sequence[Row], contrasts: Sequence[Contrast], study: Study, plots: Sequence[Path]
-) -> str:
-    """README.md: the study's table measured here, whole commands, and the plots."""
+def _headline(rows: Sequence[Row], contrasts: Sequence[Contrast], plots: Sequence[Path]) -> str:
+    """README.md: what is gained by the series alone, and its plot."""
+    found = {
+        (one.cell.workload, one.cell.payload): one
+        for one in contrasts
+        if (one.arm, one.cell.metric) == (PATCHED, "time") and one.cell.store in (TMPFS, NONE)
+    }
+    lines = tuple(
+        (title, quantity(found[key].base, "s"), quantity(found[key].value, "s"), marked(found[key]))
+        for key, title in HEADLINE.items()
+        if key in found
+    )
+    table = markdown(Grid(("", "stock", "patched", "times faster, 95 % interval"), lines))
+    drawn = [_image(path) for path in plots if path.name == GAINS]
+    return "\n\n".join([table, _provenance(rows), *drawn])
+
+
+def _image(path: Path) -> str:
+    return f"![{PLOTS[path.name]}]({path.as_posix()})"
+
+
+def _results(contrasts: Sequence[Contrast], study: Study, plots: Sequence[Path]) -> str:
+    """README.md: the study's table measured here, whole commands, and the other plots."""
     times = [one for one in contrasts if one.cell.metric == "time"]
     packed = [one for one in times if one.cell.workload == "pack"]
     whole = [one for one in times if one.cell.workload in WHOLE]
-    parts = [f"{_provenance(rows)} {READING}"]
+    parts = [READING]
     if packed:
         parts += ["Pickle, hash and compress in memory:", markdown(beside_study(packed, study))]
         parts += [f"The study's columns are its own figures, from {study.source}."]
     if whole:
         parts += ["Whole commands:", markdown(beside_stock(whole))]
-    parts += [f"![{PLOTS[path.name]}]({path.as_posix()})" for path in plots]
+    parts += [_image(path) for path in plots if path.name != GAINS]
     return "\n\n".join(parts)
 
 

@@ -32,6 +32,7 @@ from typing import get_type_hints
 from bench.errors import BenchError
 
 STOCK = "stock"
+PATCHED = "patched"
 AGAIN = "stock-again"
 FLOOR = "floor"
 NONE = "-"

@@ -11,7 +11,7 @@ from bench.dependencies import PACKAGES, gather_dependency, write_dependencies
 from bench.environments import Packages
 from bench.import_times import IMPORTS, Import, time_imports, write_imports
 from bench.report import DEPENDENCIES, write_report
-from bench.results import STOCK
+from bench.results import PATCHED, STOCK
 from patchstack.project import Project
 from patchstack.series import load_series
 
@@ -51,7 +51,7 @@ def report(
 
 
 def _time_imports(project: Project) -> list[Import]:
-    arms = [arm for arm in ARMS if arm.name in (STOCK, "patched")]
+    arms = [arm for arm in ARMS if arm.name in (STOCK, PATCHED)]
     trees = door.trees(project, load_series(project), [arm.tree for arm in arms])
     environments = door.environments(project)
     return [
