@@ -102,16 +102,13 @@ def find_azurite(folder: Path) -> Path:
     if not (modules / ".package-lock.json").exists():  # what npm writes last
         npm = shutil.which("npm")
         if npm is None:
-            raise BenchError(
-                "store azure needs Azurite, which needs npm: install Node.js, "
-                "or leave it out with --store s3"
-            )
+            raise BenchError("Azurite needs npm: install Node.js")
         home.mkdir(parents=True, exist_ok=True)
         install = [npm, "install", "--silent", "--no-fund", "--no-audit", AZURITE]
         done = subprocess.run([*install, "--prefix", str(home)], capture_output=True, text=True)
         if done.returncode:
             said = last_line(done.stderr or done.stdout)
-            raise BenchError(f"npm could not install {AZURITE}: {said}: leave it out (--store s3)")
+            raise BenchError(f"npm could not install {AZURITE}: {said}")
     return modules / ".bin" / "azurite-blob"
 
 

@@ -29,7 +29,7 @@ from bench.schedule import Schedule, Step, steps_of_round
 from bench.servers import AZURITE, Server, _answers, find_azurite, serve
 from bench.session import code_hash, one_benchmark
 from bench.workers.payloads import PAYLOADS
-from bench.workloads import Place, all_cases, measure, select_cases
+from bench.workloads import AZURE, Place, all_cases, measure, select_cases
 from patchstack.prefix import prefix
 from patchstack.project import Project
 from patchstack.series import load_series
@@ -275,8 +275,19 @@ def test_missing_tools_are_named(tmp_path, monkeypatch) -> None:
     binary = tmp_path / AZURITE / "node_modules" / ".bin" / "azurite-blob"
     binary.parent.mkdir(parents=True)
     binary.touch()
-    with pytest.raises(BenchError, match="needs npm: install Node"):
+    with pytest.raises(BenchError, match="Azurite needs npm: install Node"):
         find_azurite(tmp_path)
+
+
+def test_a_store_without_its_server_is_left_out(bench, arms, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    served = replace(ONE_TASK, store=AZURE, rounds=1)
+    observer = Silent()
+    run_benchmark(bench, [served, *CASES], arms, observer)
+    assert observer.said[0] == "store azure is left out: Azurite needs npm: install Node.js"
+    assert {row.store for row in load_rows(bench.results)} == {"-"}
+    with pytest.raises(BenchError, match="Azurite needs npm"):
+        run_benchmark(bench, [served], arms, Silent())
 
 
 def test_a_command_that_fails_is_quoted(tmp_path) -> None:
@@ -545,9 +556,12 @@ def test_the_release_saves_loads_and_packs(run) -> None:
 
 @pytest.mark.parametrize("store", ["s3", "azure"])
 def test_servers_hold_what_a_folder_holds(run, tmp_path, store) -> None:
-    if store == "azure" and shutil.which("npm") is None:
-        pytest.skip("Azurite needs npm")
     environments = Environments(Project(ROOT).build / "bench" / "environments")
+    try:
+        find_azurite(environments.folder)
+    except BenchError as error:
+        if store == "azure":
+            pytest.skip(str(error))
     (here,) = select_cases(["artifacts"], ["embeddings"], ["tmpfs"], quick=False)
     (there,) = select_cases(["store"], ["embeddings"], [store], quick=False)
     with serve(store, environments, tmp_path / "server") as server:
