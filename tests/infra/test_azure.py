@@ -4,6 +4,7 @@ The machine is set up by the real cloud-init from what az sent, and is reached b
 """
 
 import base64
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -65,6 +66,18 @@ def test_what_azure_refuses_is_one_line(
     cloud.azure.refused[request_] = (code, message)
     assert said in caller.refused("create")
     assert True not in cloud.switched
+
+
+def test_az_checks_what_the_script_hands_it(caller: Caller, cloud: Cloud) -> None:
+    """The script's own call, with another user: az refuses it before Azure is asked."""
+    make_group(cloud, **{"metaflow-perf": "vm-manage"})
+    planned = caller.does("create", "--dry-run").out.splitlines()
+    (call,) = [line for line in planned if line.startswith("az vm create ")]
+    command = shlex.split(call.replace("--admin-username bench", "--admin-username root"))
+    done = subprocess.run(command, cwd=caller.checkout, env=caller.env, capture_output=True)
+    assert done.returncode != 0
+    assert b"This user name 'root' meets the general requirements, but is" in done.stderr
+    assert not cloud.azure.templates
 
 
 def test_what_is_not_there_or_not_running_is_said(caller: Caller, cloud: Cloud) -> None:
