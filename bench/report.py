@@ -17,6 +17,7 @@ from bench.results import NONE, PATCHED, Row, load_rows
 from bench.statistics import Contrast, Selection, compare_arms, select_newest
 from bench.study import Study, load_study
 from bench.tables import MARKS, Grid, beside_stock, by_question, folded, markdown, marked, quantity
+from bench.targets import TARGETS, judge_targets, load_targets, targets_block
 from bench.workloads import TMPFS
 from compatibility.results import COMPAT, compat_block, load_cells
 from resilience.results import FAULTS, faults_block, load_faults
@@ -122,6 +123,7 @@ def _documents(
         },
         STATUS: {
             "measurements": _measurements(selection, contrasts),
+            "targets": targets_block(judge_targets(load_targets(root / TARGETS), selection.rows)),
             "dependencies": _dependencies(load_dependencies(root / DEPENDENCIES)),
             "compat": compat_block(load_cells(root / COMPAT)),
             "faults": faults_block(load_faults(root / FAULTS)),

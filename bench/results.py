@@ -8,7 +8,7 @@ Words in columns that the statistics and the report rely on:
 
 - arm `stock` is the control, `stock-again` the same tree under a second name: their ratio is
   what the machine calls a difference when there is none. Arm `floor` is what the hardware
-  allows: `pickle.dump(protocol=5)` to the same file system, and `pickle.load` from it.
+  allows, by the simplest Python without Metaflow: in memory, on the file system, as processes.
 - A round runs every arm, and the next one runs them backwards (A B C, C B A). `round` counts
   within a session and workload; `position` is the place within the round. A resumed session
   keeps its name and goes on with the first round that is not complete.

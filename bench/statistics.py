@@ -213,6 +213,19 @@ def compare_arms(rows: Sequence[Row]) -> list[Contrast]:
     ]
 
 
+def compare_with(rows: Sequence[Row], base: str) -> list[Contrast]:
+    """Every arm but `base` beside it, in every cell that both measured; noise is that of stock.
+
+    `rows` come from one `Selection`.
+    """
+    return [
+        _contrast(cell, arm, arms[base].median, [arms], base)
+        for cell, arms in samples(rows).items()
+        for arm in arms
+        if base in arms and arm != base
+    ]
+
+
 def compare_files(before: Sequence[Row], after: Sequence[Row]) -> list[Contrast]:
     """Every arm's ratio to its stock in `after`, beside its ratio in `before`.
 
@@ -257,10 +270,14 @@ def _contenders(arms: Mapping[str, Sample]) -> list[str]:
 
 
 def _contrast(
-    cell: Cell, arm: str, base: float, measured: Sequence[Mapping[str, Sample]]
+    cell: Cell,
+    arm: str,
+    base: float,
+    measured: Sequence[Mapping[str, Sample]],
+    beside: str = STOCK,
 ) -> Contrast:
     """`arm` beside stock in the first of `measured`, less the same in the others."""
-    logs = [_log_ratios(arms, arm) for arms in measured]
+    logs = [_log_ratios(arms, arm, beside=beside) for arms in measured]
     again = [_log_ratios(arms, AGAIN, arms[arm].rounds) for arms in measured]
     ratio = math.exp(_mean_difference(*logs)) if all(logs) else math.nan
     enough = all(len(sample) >= LEAST_ROUNDS for sample in (*logs, *again))
@@ -294,14 +311,17 @@ def _verdict(low: float, high: float, noise: float) -> Verdict:
 
 
 def _log_ratios(
-    arms: Mapping[str, Sample], arm: str, within: Collection[tuple[str, int]] | None = None
+    arms: Mapping[str, Sample],
+    arm: str,
+    within: Collection[tuple[str, int]] | None = None,
+    beside: str = STOCK,
 ) -> list[float]:
-    """ln(arm / stock) of each round, of those in `within`, that has both equally often."""
-    if arm not in arms:
+    """ln(arm / beside) of each round, of those in `within`, that has both equally often."""
+    if arm not in arms or beside not in arms:
         return []
-    stock = arms[STOCK].rounds
+    base = arms[beside].rounds
     return [
-        float(np.mean(np.log(values)) - np.mean(np.log(stock[key])))
+        float(np.mean(np.log(values)) - np.mean(np.log(base[key])))
         for key, values in arms[arm].rounds.items()
-        if len(stock.get(key, ())) == len(values) and (within is None or key in within)
+        if len(base.get(key, ())) == len(values) and (within is None or key in within)
     ]

@@ -29,6 +29,7 @@ from bench.schedule import Schedule, Step, steps_of_round
 from bench.servers import AZURITE, Server, _answers, find_azurite, serve
 from bench.session import code_hash, one_benchmark
 from bench.workers.payloads import PAYLOADS
+from bench.workers.tasks import STEPS
 from bench.workloads import AZURE, Place, all_cases, measure, select_cases
 from patchstack.prefix import prefix
 from patchstack.project import Project
@@ -110,7 +111,7 @@ def arms(tmp_path) -> tuple[Arm, ...]:
     return make_arms(tmp_path / "notes")
 
 
-(ONE_TASK,) = select_cases(["parallel_map"], ["1 task"], [], quick=False)
+(ONE_TASK,) = select_cases(["parallel_map"], ["1 no-op"], [], quick=False)
 CASES = (replace(ONE_TASK, rounds=2),)
 
 
@@ -215,7 +216,7 @@ def test_a_killed_session_goes_on_where_it_was(bench, tmp_path) -> None:
 def test_another_selection_is_another_session(bench, arms) -> None:
     failing = make_tree(bench.folder.parent / "failing", "failing", "raise ValueError('no')")
     broken = replace(bench, trees={**bench.trees, SERIES: failing})
-    with pytest.raises(BenchError, match=r"arm patched failed at .* 1 task: ValueError: no"):
+    with pytest.raises(BenchError, match=r"arm patched failed at .* 1 no-op: ValueError: no"):
         run_benchmark(broken, CASES, arms, Silent())
     run_benchmark(bench, CASES, arms, Silent())
     assert len({row.session for row in load_rows(bench.results)}) == 2
@@ -549,9 +550,44 @@ def test_the_release_saves_loads_and_packs(run) -> None:
             assert slow.bytes == fast.bytes
     # gzip made it smaller; the floor stores the pickle.
     stored = found["save", "metrics dict", "stored"]
-    assert stored.value < stored.bytes < least["save", "metrics dict", "stored"].value
+    assert stored.value < stored.bytes == least["save", "metrics dict", "stored"].value
     (packs,) = select_cases(["pack"], names, [], quick=False)
     assert run(packs, stock)["pack", "metrics dict", "stored"] == replace(stored, workload="pack")
+    least = run(packs, floor)["pack", "metrics dict", "stored"]
+    assert (least.value, least.bytes) == (stored.bytes, stored.bytes)
+
+
+def test_whole_commands_have_a_floor(run) -> None:
+    for family, payload in (("import", "with bytecode"), ("flow", "hello")):
+        (case,) = select_cases([family], [payload], [], quick=False)
+        assert run(case, ARMS[2])[family, payload, "time"].value > 0
+    (case,) = select_cases(["parallel_map"], [], [], quick=False)
+    assert {payload for _, payload, _ in run(case, ARMS[2])} == set(case.payloads)
+
+
+def test_the_floor_of_a_flow_has_its_tasks() -> None:
+    flows = {name for case in all_cases() if case.family == "flow" for name in case.payloads}
+    assert flows == set(STEPS)
+    assert f"WIDTH = {max(STEPS['foreach'])}\n" in (ROOT / "bench/flows/foreach.py").read_text()
+
+
+def test_the_floor_of_parallel_map_loses_nothing() -> None:
+    code = """
+import os, parallel
+print(parallel.map_by_hand(lambda number: number * number, range(20)))
+try:
+    os.wait()
+except ChildProcessError:
+    print("no child left")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT / "bench" / "workers",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{[number**2 for number in range(20)]}\nno child left\n"
 
 
 @pytest.mark.parametrize("store", ["s3", "azure"])

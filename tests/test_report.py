@@ -21,6 +21,11 @@ from bench.study import load_study
 from compatibility.results import Cell, Outcome, Way, write_cells
 from resilience.results import Fault, write_faults
 
+TARGETS = """\
+topic\tarm\tworkload\tpayload\tstore\tmetric\tbase\tnumber
+cas-lz4\tpatched+lz4\tpack\tmodel weights\t-\ttime\tstock\t9
+"""
+
 ROOT = Path(__file__).parents[1]
 DOOR = ROOT / "scripts" / "report.py"
 COST = Dependency(
@@ -37,6 +42,7 @@ COST = Dependency(
 )
 README = "# Title\r\n\n<!-- START results -->\nold\n<!-- END results -->\nby hand\n"
 STATUS = (
+    "<!-- START targets -->\n<!-- END targets -->\n"
     "<!-- START measurements -->\n<!-- END measurements -->\n"
     "<!-- START dependencies -->\n<!-- END dependencies -->\n"
     "<!-- START compat -->\n<!-- END compat -->\n"
@@ -92,6 +98,7 @@ def project(tmp_path: Path) -> Path:
     write_imports(root / "data" / "imports.tsv", all_imports())
     write_cells(root / "data" / "compat.tsv", [CELL])
     write_faults(root / "data" / "faults.tsv", [FAULT])
+    (root / "data" / "targets.tsv").write_text(TARGETS)
     (root / "data" / "study.tsv").write_bytes((ROOT / "data" / "study.tsv").read_bytes())
     return root
 
@@ -157,6 +164,7 @@ def test_what_was_executed_is_shown_from_the_data_alone(project: Path) -> None:
     status = (project / "status.md").read_text()
     assert "| 2.0 | ✓ |" in status
     assert "| reads | flip | gzip | 1 of 1,000 |" in status
+    assert "1 reached.\n\n| topic | arm |" in status
 
 
 def test_new_rows_change_the_report(project: Path) -> None:
@@ -188,6 +196,8 @@ def test_a_plot_without_rows_goes(project: Path) -> None:
         ("data/results.tsv", "a\tb\n", "is no result file"),
         ("data/study.tsv", None, "study.tsv"),
         ("data/study.tsv", "a\tb\n1\t2\n", "study.tsv"),
+        ("data/targets.tsv", TARGETS.replace("stock", "us"), "'us' is not a valid Base: restore"),
+        ("data/targets.tsv", TARGETS.replace("\t9", "\t0"), "0.0 is no number to reach: restore"),
         ("data/dependencies.tsv", None, "--dependencies"),
         ("data/dependencies.tsv", "a\tb\n", "--dependencies"),
     ],
@@ -231,6 +241,7 @@ def test_markers_must_be_lines_that_are_there_once_and_in_order(text: str) -> No
 def test_the_documents_of_this_project_have_their_markers() -> None:
     for name, path in (
         ("results", "README.md"),
+        ("targets", "status.md"),
         ("measurements", "status.md"),
         ("dependencies", "status.md"),
     ):

@@ -4,18 +4,16 @@ Each payload is saved in a fork of its own and loaded in another one, so that no
 one is used by the next. A fork first saves and loads `WARM_UP`, so that imports and the file
 system are warm. How often it then repeats goes by time: the median of many where one takes
 microseconds, one where one takes a tenth of a second.
-
-With WITH=pickle in the environment this is the floor: pickle.dump (protocol 5) to a file on
-the same file system, and pickle.load.
 """
 
 import gc
-import os
 import pickle
 import random
+import shutil
 import statistics
 import time
 import uuid
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import Any
 
 import memory
 from payloads import PAYLOADS, Payload
-from work import Finding, finding, in_fork, run
+from work import FLOOR, Finding, finding, in_fork, run
 
 SECONDS = 0.1
 MOST = 200
@@ -35,31 +33,39 @@ LEAST_SIZE_OF_PEAK = 1_000_000
 WARM_UP = {"warm": random.Random(0).randbytes(100_000)}
 
 
-class PickleFile:
-    """The floor: one file."""
+class PickleFiles:
+    """The floor of save is one pickle.dump, protocol 5, of each artifact to a file on the same
+    file system; of load, to read that file, check its CRC-32 and unpickle."""
 
     def __init__(self, root: str, name: str) -> None:
-        self.file = Path(root, name)
+        self.folder = Path(root, name)
+        self.folder.mkdir(exist_ok=True)
 
     def save(self, artifacts: dict[str, Any]) -> None:
-        with self.file.open("wb") as file:
-            pickle.dump(artifacts, file, protocol=5)
+        for name, artifact in artifacts.items():
+            with Path(self.folder, name).open("wb") as file:
+                pickle.dump(artifact, file, protocol=5)
 
     def finish(self) -> None:
         pass
 
     def open(self) -> None:
-        pass
+        self.checksums = {file: zlib.crc32(file.read_bytes()) for file in self.folder.iterdir()}
 
     def load(self) -> object:
-        with self.file.open("rb") as file:
-            return pickle.load(file)
+        return {file.name: self._load(file) for file in self.checksums}
+
+    def _load(self, file: Path) -> object:
+        content = file.read_bytes()
+        if zlib.crc32(content) != self.checksums[file]:
+            raise SystemExit(f"{file} has changed")
+        return pickle.loads(content)
 
     def stored(self) -> int:
-        return self.file.stat().st_size
+        return sum(file.stat().st_size for file in self.folder.iterdir())
 
     def delete(self) -> None:
-        self.file.unlink()
+        shutil.rmtree(self.folder)
 
 
 class Task:
@@ -183,8 +189,8 @@ def memory_finding(
 
 
 def work(assignment: dict[str, Any]) -> list[Finding]:
-    kind: type[PickleFile] | type[Task] = PickleFile
-    if os.environ.get("WITH") != "pickle":
+    kind: type[PickleFiles] | type[Task] = PickleFiles
+    if not FLOOR:
         import stores  # noqa: F401  once, not in every fork
 
         kind = Task

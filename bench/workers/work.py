@@ -13,6 +13,9 @@ from typing import Any
 
 Finding = dict[str, Any]
 
+# Whether this process is of arm `floor`: Python by hand instead of Metaflow.
+FLOOR = os.environ.get("WITH") == "python"
+
 
 def finding(
     workload: str, payload: str, metric: str, value: float, unit: str = "s", bytes: int = 0

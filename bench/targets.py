@@ -1,0 +1,220 @@
+"""data/targets.tsv: what each topic is to reach; here it is held against what was measured.
+
+One line for each target: the fields of `Target`, in order. Judged by the mean ratio, and the 95 %
+interval beside it says how sure that is. A payload `*` stands for every payload that the arm
+measured of that workload, store and metric, and the worst decides. A target of `1` times stock asks
+for no gain: it is missed where the arm is worse beyond the noise floor.
+
+The limit is arm `floor` in the same rounds, as a ratio to stock: what is left when the work is done
+by the simplest Python (bench/workers says how, for each family). It is one of time alone: the floor
+compresses nothing. A target above it cannot be reached by any patch, and is said to be beyond the
+limit.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from statistics import median
+
+from bench.errors import BenchError
+from bench.records import load_records
+from bench.results import FLOOR, NONE, STOCK, Row
+from bench.statistics import LEAST_ROUNDS, Cell, Contrast, Verdict, compare_with
+from bench.tables import Grid, gain, markdown, quantity
+
+TARGETS = Path("data", "targets.tsv")
+REMEDY = "restore it"
+ANY = "*"
+
+
+class Base(Enum):
+    """What a target's number is a multiple of."""
+
+    STOCK = "stock"  # times better than stock, at least
+    FLOOR = "floor"  # times the floor, at most
+    OBJECT = "object"  # of the pickled size, at most
+    EXTRA = "extra"  # bytes above stock's, at most
+
+
+@dataclass(frozen=True)
+class Target:
+    """One number to reach; the columns from `arm` to `metric` are those of data/results.tsv."""
+
+    topic: str
+    arm: str
+    workload: str
+    payload: str
+    store: str
+    metric: str
+    base: Base
+    number: float
+
+    def __str__(self) -> str:
+        where = "" if self.store == NONE else f", {self.store}"
+        what = "all payloads" if self.payload == ANY else self.payload
+        return f"{self.workload} {what}{where}: {self.metric.replace('_', ' ')}"
+
+    @property
+    def asks_no_gain(self) -> bool:
+        return self.base is Base.STOCK and self.number == 1
+
+    @property
+    def wanted(self) -> str:
+        if self.asks_no_gain:
+            return "not worse"
+        if self.base is Base.STOCK:
+            return f"{self.number:.3g}x"
+        if self.base is Base.FLOOR:
+            return f"{self.number:.3g}x the floor or less"
+        if self.base is Base.OBJECT:
+            return f"{self.number:.0%} of the object or less"
+        return f"{quantity(self.number, 'B')} more or less"
+
+
+class Outcome(Enum):
+    REACHED = "reached"
+    MISSED = "not reached"
+    BEYOND = "not reached: beyond the limit"
+    NONE = "not measured"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A target, what was measured of it, and the limit, in words."""
+
+    target: Target
+    measured: str
+    limit: str
+    outcome: Outcome
+
+
+# Contrasts of each base, by cell and arm.
+Contrasts = Mapping[str, Mapping[tuple[Cell, str], Contrast]]
+
+
+def load_targets(path: Path) -> list[Target]:
+    """Raises BenchError for a file that is missing or foreign, and for numbers without a sense."""
+    targets = load_records(path, Target, REMEDY)
+    for target in targets:
+        if not target.number > 0:
+            raise BenchError(f"{path}: {target}: {target.number} is no number to reach: {REMEDY}")
+    return targets
+
+
+def judge_targets(targets: Sequence[Target], rows: Sequence[Row]) -> list[Judgement]:
+    """Hold each target against `rows`, which come from one `Selection`."""
+    contrasts = {
+        base: {(one.cell, one.arm): one for one in compare_with(rows, base)}
+        for base in (STOCK, FLOOR)
+    }
+    return [_judge(target, rows, contrasts) for target in targets]
+
+
+def missed(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """Those that are not reached, measured or not."""
+    return [one for one in judgements if one.outcome is not Outcome.REACHED]
+
+
+def targets_block(judgements: Sequence[Judgement]) -> str:
+    """status.md: how many targets have which verdict, and each of them."""
+    counts = Counter(one.outcome.value for one in judgements)
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"{summary}.\n\n{markdown(target_grid(judgements))}"
+
+
+def target_grid(judgements: Sequence[Judgement]) -> Grid:
+    return Grid(
+        ("topic", "arm", "what", "target", "measured", "limit", "verdict"),
+        tuple(
+            (
+                *(one.target.topic, one.target.arm, str(one.target)),
+                *(one.target.wanted, one.measured, one.limit, one.outcome.value),
+            )
+            for one in judgements
+        ),
+        labels=3,
+    )
+
+
+def _judge(target: Target, rows: Sequence[Row], contrasts: Contrasts) -> Judgement:
+    if target.base in (Base.OBJECT, Base.EXTRA):
+        return _judge_bytes(target, rows)
+    found = [
+        one
+        for (cell, arm), one in contrasts[target.base.value].items()
+        if arm == target.arm and _asks(target, cell) and one.rounds
+    ]
+    if not found:
+        return Judgement(target, "", "", Outcome.NONE)
+    # A verdict first: where no gain is asked for, a large ratio may be noise.
+    worst = max(found, key=lambda one: (target.asks_no_gain and _is_worse(one), one.ratio))
+    limit = None
+    if target.base is Base.STOCK and target.metric == "time":  # it trades bytes for none of it
+        limit = contrasts[STOCK].get((worst.cell, FLOOR))
+    name = f" ({worst.cell.payload})" if target.payload == ANY else ""
+    return Judgement(
+        target,
+        (gain(worst) if target.base is Base.STOCK else _times(worst)) + name + _rounds(worst),
+        gain(limit) if limit else "",
+        _outcome(target, worst, limit),
+    )
+
+
+def _asks(target: Target, cell: Cell) -> bool:
+    asked = (target.workload, target.store, target.metric)
+    return (cell.workload, cell.store, cell.metric) == asked and target.payload in (
+        ANY,
+        cell.payload,
+    )
+
+
+def _is_worse(contrast: Contrast) -> bool:
+    return contrast.verdict is Verdict.WORSE
+
+
+def _times(contrast: Contrast) -> str:
+    """How many times the floor, with its interval."""
+    best = f"{contrast.ratio:.3g}x"
+    if contrast.verdict is Verdict.NONE:
+        return best
+    return f"{best} [{contrast.low:.3g}, {contrast.high:.3g}]"
+
+
+def _rounds(contrast: Contrast) -> str:
+    enough = contrast.rounds >= LEAST_ROUNDS
+    return "" if enough else f", {contrast.rounds} of {LEAST_ROUNDS} rounds"
+
+
+def _outcome(target: Target, worst: Contrast, limit: Contrast | None) -> Outcome:
+    if worst.verdict is Verdict.NONE:
+        return Outcome.NONE
+    if target.base is Base.FLOOR:
+        return Outcome.REACHED if worst.ratio <= target.number else Outcome.MISSED
+    if target.asks_no_gain:
+        return Outcome.MISSED if _is_worse(worst) else Outcome.REACHED
+    if 1 / worst.ratio >= target.number:
+        return Outcome.REACHED
+    beyond = limit and limit.verdict is not Verdict.NONE and 1 / limit.ratio < target.number
+    return Outcome.BEYOND if beyond else Outcome.MISSED
+
+
+def _judge_bytes(target: Target, rows: Sequence[Row]) -> Judgement:
+    """Bytes are nearly the same in every process: the median is judged, and no ratio is needed."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        cell = Cell(row.workload, row.payload, row.store, row.metric)
+        if _asks(target, cell):
+            found.setdefault(row.arm, []).append(row)
+    own, stock = found.get(target.arm, []), found.get(STOCK, [])
+    if len(own) < LEAST_ROUNDS or len(stock) < LEAST_ROUNDS:
+        return Judgement(target, f"{len(own)} rounds" if own else "", "", Outcome.NONE)
+    value, size = median(row.value for row in own), own[0].bytes
+    if target.base is Base.OBJECT:
+        number, measured = value / size, f"{value / size:.1%}"
+    else:
+        number = value - median(row.value for row in stock)
+        measured = f"{number:+.0f} B"
+    reached = number <= target.number
+    return Judgement(target, measured, "", Outcome.REACHED if reached else Outcome.MISSED)
