@@ -5,13 +5,16 @@ SETUP := $(filter build/uv/uv,$(UV))
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help bench report compare compat faults test lint apply export rebase check wheel pr status merge newcomer test-infra
+.PHONY: help bench bench-peers report compare compat faults test lint apply export rebase check wheel pr status merge newcomer test-infra
 
 help: ## list the doors
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bench: $(SETUP) ## measure stock against the arms, half an hour; ARGS=--quick: three minutes
 	@$(RUN) scripts/benchmark.py $(ARGS)
+
+bench-peers: $(SETUP) ## measure Metaflow beside what others keep objects with, six minutes
+	@$(RUN) scripts/benchmark.py --workload peers --minutes 6 $(ARGS)
 
 report: $(SETUP) ## rebuild the tables and plots from data/results.tsv
 	@$(RUN) scripts/report.py $(ARGS)

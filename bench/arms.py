@@ -2,7 +2,8 @@
 
 To add one, add an entry to `ARMS`. Its name is its identity in data/results.tsv: an arm that
 comes to mean something else gets a new name. A package that it installs also belongs into the
-dependency group `arms` of pyproject.toml, which pins what all arms run with.
+dependency group `arms` of pyproject.toml, which pins what all arms run with. Peers do not: a
+hundred packages of others would decide which versions ours may have, so they name their own.
 """
 
 from collections.abc import Collection, Iterable
@@ -20,6 +21,7 @@ CODEC = frozenset({"pack", "artifacts", "sweep", "store", "checkpoint"})
 START = frozenset({"import", "flow"})
 PARALLEL = frozenset({"parallel_map"})
 HASH = frozenset({"hash"})
+PEER = frozenset({"peers"})
 # What has a limit that can be built by hand: each says so where it is measured.
 FLOORS = frozenset({"pack", "artifacts", "sweep"}) | START | PARALLEL
 # What has a limit that can be built by hand: each says so where it is measured.
@@ -43,21 +45,32 @@ def _hash(name: str, *installed: str) -> Arm:
     return Arm(name, UPSTREAM, HASH, installed, {"HASH": name})
 
 
+def _peer(name: str, *installed: str) -> Arm:
+    return Arm(name, UPSTREAM, PEER, installed, {"WITH": name})
+
+
 # Stock hashes with SHA-1, so other functions are compared with that.
 _STOCK = {"HASH": "SHA-1"}
 ARMS = (
-    Arm(STOCK, UPSTREAM, CODEC | START | PARALLEL | HASH, settings=_STOCK),
-    Arm(AGAIN, UPSTREAM, CODEC | START | PARALLEL | HASH, settings=_STOCK),
+    Arm(STOCK, UPSTREAM, CODEC | START | PARALLEL | HASH | PEER, settings=_STOCK),
+    Arm(AGAIN, UPSTREAM, CODEC | START | PARALLEL | HASH | PEER, settings=_STOCK),
     # Of the series only where it starts something: see bench/workers/needed.py.
     Arm(FLOOR, SERIES, FLOORS, settings={"WITH": "python"}),
-    Arm(PATCHED, SERIES, CODEC | START | PARALLEL),
-    Arm("patched+isal", "cas-isal", frozenset({"pack", "artifacts"}), ("isal",)),
-    Arm("patched+lz4", "cas-lz4", CODEC, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
+    Arm(PATCHED, SERIES, CODEC | START | PARALLEL | PEER),
+    Arm("patched+isal", "cas-isal", frozenset({"pack", "artifacts"}) | PEER, ("isal",)),
+    Arm("patched+lz4", "cas-lz4", CODEC | PEER, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
     _hash("SHA-256"),
     _hash("BLAKE2b"),
     _hash("BLAKE3", "blake3"),
     _hash("XXH3-64", "xxhash"),
     _hash("XXH3-128", "xxhash"),
+    _peer("pickle"),
+    _peer("joblib", "joblib==1.6.0"),
+    _peer("joblib+lz4", "joblib==1.6.0", "lz4"),
+    _peer("Dagster", "dagster==1.13.29"),
+    _peer("Kedro", "kedro==1.7.0", "kedro-datasets==9.6.0"),
+    _peer("Prefect", "prefect==3.8.8"),
+    _peer("diskcache", "diskcache==5.6.3"),
 )
 # Without these there is no ratio, and no noise floor beside it.
 CONTROLS = (STOCK, AGAIN)

@@ -12,8 +12,9 @@ from bench.blocks import fill_block
 from bench.dependencies import Dependency, dependency_grid, load_dependencies
 from bench.import_times import IMPORTS, load_imports
 from bench.newcomer import NEWCOMER, load_steps, newcomer_block
+from bench.peers import peers_block
 from bench.plots import IMPORTS_PLOT, PLOTS, draw_imports, draw_plots
-from bench.results import NONE, PATCHED, Row, load_rows
+from bench.results import NONE, PATCHED, PEER_WORKLOADS, Row, load_rows
 from bench.statistics import Contrast, Selection, compare_arms, select_newest
 from bench.study import Study, load_study
 from bench.tables import MARKS, Grid, beside_stock, by_question, folded, markdown, marked, quantity
@@ -38,8 +39,8 @@ HEADLINE = {
     ("import", "with bytecode"): "`import metaflow`",
     ("flow", "hello"): "a flow of two steps",
     ("flow", "foreach"): "a foreach of 40 tasks",
-    ("flow", "checkpoint"): "a flow that saves 40 arrays of 8 MB",
-    ("parallel_map", "64 tasks"): "`parallel_map`, 64 tasks that do nothing",
+    ("flow", "checkpoint"): "a flow that saves 16 arrays of 8 MB",
+    ("parallel_map", "64 no-ops"): "`parallel_map`, 64 tasks that do nothing",
 }
 GAINS = "gains.svg"
 # Workloads that time what a user runs, without a payload of their own.
@@ -123,6 +124,7 @@ def _documents(
         },
         STATUS: {
             "measurements": _measurements(selection, contrasts),
+            "peers": peers_block(selection.rows),
             "targets": targets_block(judge_targets(load_targets(root / TARGETS), selection.rows)),
             "dependencies": _dependencies(load_dependencies(root / DEPENDENCIES)),
             "compat": compat_block(load_cells(root / COMPAT)),
@@ -197,7 +199,8 @@ def beside_study(packed: Sequence[Contrast], study: Study) -> Grid:
 def _measurements(selection: Selection, contrasts: Sequence[Contrast]) -> str:
     """status.md: every ratio, what the payloads are like, and what is not shown."""
     parts = [f"{_provenance(selection.rows)} {READING}"]
-    for title, members in by_question(contrasts).items():
+    ours = [one for one in contrasts if one.cell.workload not in PEER_WORKLOADS]
+    for title, members in by_question(ours).items():
         parts.append(folded(title, markdown(beside_stock(members))))
     labels = _labels(selection.rows)
     if labels.rows:

@@ -15,6 +15,9 @@ Words in columns that the statistics and the report rely on:
 - metric `time` in `s`; `peak_memory` (above the object's own size) and `stored` in `B`.
   Less is better in all of them. What only describes a payload (`entropy`, `gzip_ratio` ...)
   has unit `1`, and no verdict.
+- Workloads `peers save` and `peers load` hold what others keep objects with beside Metaflow. Of
+  them, `deduplicated` is the share of a second copy that is not stored, and `noticed` the share of
+  flipped bits that a load does not pass over.
 - Payloads whose name begins with `float64 ` are the size sweep, `SWEEP`: normally distributed
   float64 arrays; plots draw them at `bytes`.
 - A workload without a payload or a store has `-` there, and 0 bytes.
@@ -36,6 +39,8 @@ PATCHED = "patched"
 AGAIN = "stock-again"
 FLOOR = "floor"
 NONE = "-"
+
+PEER_WORKLOADS = ("peers save", "peers load")
 
 SWEEP_PREFIX = "float64 "
 # Payload names of the size sweep, and the bytes of their array.

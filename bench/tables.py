@@ -57,6 +57,16 @@ def gain(contrast: Contrast) -> str:
     return f"{best} [{_digits(1 / contrast.high)}, {_digits(1 / contrast.low)}]"
 
 
+def times(contrast: Contrast) -> str:
+    """How many times the base the value is, with its interval: the other way round of `gain`."""
+    if math.isnan(contrast.ratio):
+        return "-"
+    mean = f"{_digits(contrast.ratio)}x"
+    if contrast.verdict is Verdict.NONE:
+        return mean
+    return f"{mean} [{_digits(contrast.low)}, {_digits(contrast.high)}]"
+
+
 def noise(contrast: Contrast) -> str:
     """How far a ratio may be from 1 without a cause."""
     return "-" if contrast.verdict is Verdict.NONE else f"{contrast.noise * 100:.1f} %"

@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.records import load_records
 from bench.results import FLOOR, NONE, STOCK, Row
 from bench.statistics import LEAST_ROUNDS, Cell, Contrast, Verdict, compare_with
-from bench.tables import Grid, gain, markdown, quantity
+from bench.tables import Grid, gain, markdown, quantity, times
 
 TARGETS = Path("data", "targets.tsv")
 REMEDY = "restore it"
@@ -156,7 +156,7 @@ def _judge(target: Target, rows: Sequence[Row], contrasts: Contrasts) -> Judgeme
     name = f" ({worst.cell.payload})" if target.payload == ANY else ""
     return Judgement(
         target,
-        (gain(worst) if target.base is Base.STOCK else _times(worst)) + name + _rounds(worst),
+        (gain(worst) if target.base is Base.STOCK else times(worst)) + name + _rounds(worst),
         gain(limit) if limit else "",
         _outcome(target, worst, limit),
     )
@@ -172,14 +172,6 @@ def _asks(target: Target, cell: Cell) -> bool:
 
 def _is_worse(contrast: Contrast) -> bool:
     return contrast.verdict is Verdict.WORSE
-
-
-def _times(contrast: Contrast) -> str:
-    """How many times the floor, with its interval."""
-    best = f"{contrast.ratio:.3g}x"
-    if contrast.verdict is Verdict.NONE:
-        return best
-    return f"{best} [{contrast.low:.3g}, {contrast.high:.3g}]"
 
 
 def _rounds(contrast: Contrast) -> str:

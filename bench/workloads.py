@@ -15,12 +15,14 @@ from bench.arms import Arm
 from bench.environments import WORKERS, Environment, Packages, clean_environment, last_line
 from bench.errors import BenchError
 from bench.hyperfine import time_command
-from bench.results import NONE
+from bench.results import NONE, PEER_WORKLOADS
 from bench.workers.payloads import PAYLOADS, REAL, STUDY, SWEEP, Payload
 
 FLOWS = Path(__file__).with_name("flows")
 # A verdict needs six rounds (bench/statistics.py).
 ROUNDS = 6
+# Measured only if they are named: they say nothing about the patches.
+ASKED = ("peers",)
 
 TMPFS, DISK, S3, AZURE = "tmpfs", "disk", "s3", "azure"
 STORES = (TMPFS, DISK, S3, AZURE)
@@ -141,6 +143,7 @@ def all_cases() -> Iterator[Case]:
     yield Case("import", ("import",), ("without bytecode",), bytecode=False)
     yield Case("flow", ("flow",), ("foreach",), TMPFS)
     yield from _artifacts("artifacts", (*STUDY, *REAL), DISK)
+    yield Case("peers", PEER_WORKLOADS, study, TMPFS, numpy)
 
 
 def select_cases(
@@ -150,7 +153,7 @@ def select_cases(
     *,
     quick: bool,
 ) -> tuple[Case, ...]:
-    """The cases that these names leave; by default all but optional ones, and the disk.
+    """The cases that these names leave; by default all but optional ones, the disk and peers.
 
     A workload is named as in a row ("save") or by its family ("sweep"). Raises BenchError for
     a name that nothing has, and for names that leave nothing.
@@ -166,6 +169,8 @@ def select_cases(
         if case.optional and not named:
             continue
         if case.store == DISK and DISK not in stores:
+            continue
+        if case.family in ASKED and not {case.family, *case.workloads}.intersection(workloads):
             continue
         if quick and not (case.quick or named or case.store in stores):
             continue
@@ -302,6 +307,8 @@ def _check_import(found: str | None, place: Place) -> None:
 _MEASURES: dict[str, Callable[[Case, Place, Environ], list[Finding]]] = {
     "save": _run_worker("artifacts.py"),
     "load": _run_worker("artifacts.py"),
+    "peers save": _run_worker("peers.py"),
+    "peers load": _run_worker("peers.py"),
     "payload": _run_worker("labels.py"),
     "hash": _run_worker("hashes.py"),
     "parallel_map": _run_worker("parallel.py"),

@@ -314,7 +314,8 @@ def test_selection_by_workload_payload_and_store() -> None:
     everything = kinds()
     assert ("save", "model weights", "tmpfs") in everything
     assert ("load", "model weights", "azure") in everything
-    assert not any(store == "disk" or payload == "transformer" for _, payload, store in everything)
+    optional = {"transformer", "float64 400 MB"}
+    assert not any(store == "disk" or payload in optional for _, payload, store in everything)
     assert {workload for workload, _, _ in everything} == {
         *("pack", "save", "load", "import", "flow", "parallel_map", "hash")
     }
@@ -327,6 +328,8 @@ def test_selection_by_workload_payload_and_store() -> None:
     }
     assert kinds(["save"], ["text"], ["disk"]) == {("save", "text", "disk")}
     assert not any(payload == "transformer" for _, payload, _ in kinds((), (), ["tmpfs", "disk"]))
+    assert {workload for workload, _, _ in kinds(["peers"])} == {"peers save", "peers load"}
+    assert kinds(["peers load"]) < kinds(["peers"])
     assert kinds((), ["transformer"]) == {
         (workload, "transformer", "tmpfs") for workload in ("save", "load")
     }
@@ -555,6 +558,18 @@ def test_the_release_saves_loads_and_packs(run) -> None:
     assert run(packs, stock)["pack", "metrics dict", "stored"] == replace(stored, workload="pack")
     least = run(packs, floor)["pack", "metrics dict", "stored"]
     assert (least.value, least.bytes) == (stored.bytes, stored.bytes)
+
+
+def test_peers_keep_objects_and_tell_what_that_buys(run) -> None:
+    (case,) = select_cases(["peers"], ["model weights"], [], quick=False)
+    arms = {arm.name: arm for arm in ARMS if "peers" in arm.families}
+    assert {"stock", "patched", "pickle", "Dagster"} < set(arms)
+    for name, saved, noticed in (("stock", 1, 1), ("pickle", 0, 0), ("joblib", 0, 0)):
+        found = run(case, arms[name])
+        assert found["peers save", "model weights", "time"].value > 0
+        assert found["peers load", "model weights", "time"].value > 0
+        assert found["peers save", "model weights", "deduplicated"].value == saved
+        assert found["peers load", "model weights", "noticed"].value == noticed
 
 
 def test_whole_commands_have_a_floor(run) -> None:

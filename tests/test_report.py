@@ -42,6 +42,7 @@ COST = Dependency(
 )
 README = "# Title\r\n\n<!-- START results -->\nold\n<!-- END results -->\nby hand\n"
 STATUS = (
+    "<!-- START peers -->\n<!-- END peers -->\n"
     "<!-- START targets -->\n<!-- END targets -->\n"
     "<!-- START measurements -->\n<!-- END measurements -->\n"
     "<!-- START dependencies -->\n<!-- END dependencies -->\n"
