@@ -24,8 +24,12 @@ HASH = frozenset({"hash"})
 PEER = frozenset({"peers"})
 # What has a limit that can be built by hand: each says so where it is measured.
 FLOORS = frozenset({"pack", "artifacts", "sweep"}) | START | PARALLEL
-# What has a limit that can be built by hand: each says so where it is measured.
-FLOORS = frozenset({"pack", "artifacts", "sweep"}) | START | PARALLEL
+# What is measured for single topics (bench/workloads.py).
+JOIN = frozenset({"join"})
+GIT = frozenset({"git"})
+DISTANT = frozenset({"distant"})
+FILECACHE = frozenset({"filecache"})
+TOPICS = JOIN | GIT | DISTANT | FILECACHE
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Arm:
     installed: tuple[str, ...] = ()
     # Environment variables of its processes.
     settings: dict[str, str] = field(default_factory=dict)
+    # Measured only if it is asked for, or a workload is.
+    optional: bool = False
 
 
 def _hash(name: str, *installed: str) -> Arm:
@@ -49,14 +55,19 @@ def _peer(name: str, *installed: str) -> Arm:
     return Arm(name, UPSTREAM, PEER, installed, {"WITH": name})
 
 
+def _topic(name: str, families: frozenset[str]) -> Arm:
+    """The series up to and including a topic, where that topic makes a difference."""
+    return Arm(name, name, families, optional=True)
+
+
 # Stock hashes with SHA-1, so other functions are compared with that.
 _STOCK = {"HASH": "SHA-1"}
 ARMS = (
-    Arm(STOCK, UPSTREAM, CODEC | START | PARALLEL | HASH | PEER, settings=_STOCK),
-    Arm(AGAIN, UPSTREAM, CODEC | START | PARALLEL | HASH | PEER, settings=_STOCK),
+    Arm(STOCK, UPSTREAM, CODEC | START | PARALLEL | HASH | PEER | TOPICS, settings=_STOCK),
+    Arm(AGAIN, UPSTREAM, CODEC | START | PARALLEL | HASH | PEER | TOPICS, settings=_STOCK),
     # Of the series only where it starts something: see bench/workers/needed.py.
     Arm(FLOOR, SERIES, FLOORS, settings={"WITH": "python"}),
-    Arm(PATCHED, SERIES, CODEC | START | PARALLEL | PEER),
+    Arm(PATCHED, SERIES, CODEC | START | PARALLEL | PEER | TOPICS),
     Arm("patched+isal", "cas-isal", frozenset({"pack", "artifacts"}) | PEER, ("isal",)),
     Arm("patched+lz4", "cas-lz4", CODEC | PEER, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
     _hash("SHA-256"),
@@ -71,14 +82,26 @@ ARMS = (
     _peer("Kedro", "kedro==1.7.0", "kedro-datasets==9.6.0"),
     _peer("Prefect", "prefect==3.8.8"),
     _peer("diskcache", "diskcache==5.6.3"),
+    _topic("cas-stored", CODEC),
+    _topic("lazy-imports", START),
+    _topic("lazy-plugins", START),
+    _topic("filecache-index", FILECACHE),
+    _topic("parallel-map", PARALLEL),
+    _topic("linear-join", JOIN),
+    _topic("git-info", GIT),
+    _topic("s3-batching", DISTANT),
+    _topic("scheduler-cache", DISTANT),
 )
 # Without these there is no ratio, and no noise floor beside it.
 CONTROLS = (STOCK, AGAIN)
 
 
-def select_arms(names: Collection[str], topics: Iterable[str]) -> tuple[Arm, ...]:
-    """The arms by these names, and the controls; all that the series makes possible by default.
+def select_arms(
+    names: Collection[str], topics: Iterable[str], *, optional: bool = False
+) -> tuple[Arm, ...]:
+    """The arms by these names, and the controls.
 
+    By default all that the series makes possible, those of single topics only if `optional`.
     Raises BenchError for a name that is no arm, or one whose topic the series does not have.
     """
     possible = {UPSTREAM, SERIES, *topics}
@@ -91,5 +114,6 @@ def select_arms(names: Collection[str], topics: Iterable[str]) -> tuple[Arm, ...
                 f"arm {name} needs topic {known[name].tree}, which patches/series.toml lacks: "
                 "name another"
             )
-    wanted = {*names, *CONTROLS} if names else set(known)
+    default = {arm.name for arm in ARMS if optional or not arm.optional}
+    wanted = {*names, *CONTROLS} if names else default
     return tuple(arm for arm in ARMS if arm.name in wanted and arm.tree in possible)

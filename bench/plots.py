@@ -24,7 +24,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
 from bench.import_times import Box, Import, boxes
-from bench.results import AGAIN, FLOOR, NONE, STOCK, SWEEP_PREFIX, Row
+from bench.results import AGAIN, FLOOR, JOIN, NONE, STOCK, SWEEP_PREFIX, Row
 from bench.statistics import Cell, Contrast, Sample, Verdict, samples
 from bench.tables import quantity
 
@@ -89,7 +89,10 @@ PLOTS = {
     "throughput.svg": "Throughput of save and load against the size of a float64 array",
     "trade.svg": "How much faster, and how much larger or smaller stored, for each payload",
     "bandwidth.svg": "Time to store against bandwidth, and where an arm meets stock",
+    "join.svg": "Processor time of the scheduler against the number of splits of a foreach",
 }
+# Of these, what is shown where its topic is, in status.md.
+JOIN_PLOT = "join.svg"
 IMPORTS_PLOT = "imports.svg"
 # Modules of the chart of imports that are too short to be seen.
 LEAST_SEEN = 0.0002  # seconds
@@ -110,6 +113,7 @@ def draw_plots(rows: Sequence[Row], contrasts: Sequence[Contrast]) -> dict[str, 
             _throughput(found, styles),
             _trade(contrasts, styles),
             _bandwidth(found, styles),
+            _join(found, styles),
         )
         return {name: _svg(figure) for name, figure in zip(PLOTS, figures, strict=True) if figure}
 
@@ -180,6 +184,7 @@ def _svg(figure: Figure) -> bytes:
 def _styles(rows: Sequence[Row]) -> Styles:
     """How an arm is drawn, the same in every plot."""
     arms = dict.fromkeys(row.arm for row in rows if row.workload in CODEC)
+    arms |= dict.fromkeys(row.arm for row in rows if row.workload == JOIN)
     looks = itertools.cycle(zip(COLOURS, MARKERS, strict=True))
     styles = {
         arm: {"color": colour, "marker": marker}
@@ -349,6 +354,30 @@ def _transfers(panel: Axes, arms: Mapping[str, Transfer], styles: Styles) -> Non
     _quantities(panel.xaxis, "B", "/s")
     _quantities(panel.yaxis, "s", steps=(1, 2, 5))
     panel.grid()
+
+
+def _join(found: Samples, styles: Styles) -> Figure | None:
+    """Time to find out that a foreach can be joined, against the number of its splits."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for cell, arms in found.items():
+        if cell.workload == JOIN:
+            splits = int(cell.payload.split()[0].replace(",", ""))
+            for arm in (arm for arm in arms if arm != AGAIN):
+                curves.setdefault(arm, []).append((splits, arms[arm].median))
+    if not curves:
+        return None
+    figure, (panel,) = _panels(1, 1, height=3.2)
+    for arm, points in curves.items():
+        panel.plot(*zip(*sorted(points), strict=True), **styles[arm], markersize=4)
+    panel.loglog()
+    panel.xaxis.set_major_locator(LogLocator(numticks=8))
+    panel.xaxis.set_major_formatter(lambda splits, _: f"{splits:,.0f}")
+    panel.xaxis.set_minor_locator(NullLocator())
+    _quantities(panel.yaxis, "s")
+    panel.grid()
+    _caption(figure, "splits of a foreach; processor time until the runtime has queued its join")
+    _legend(figure, styles, curves)
+    return figure
 
 
 def _sweeps(cell: Cell) -> bool:

@@ -13,7 +13,7 @@ from bench.dependencies import Dependency, dependency_grid, load_dependencies
 from bench.import_times import IMPORTS, load_imports
 from bench.newcomer import NEWCOMER, load_steps, newcomer_block
 from bench.peers import peers_block
-from bench.plots import IMPORTS_PLOT, PLOTS, draw_imports, draw_plots
+from bench.plots import IMPORTS_PLOT, JOIN_PLOT, PLOTS, draw_imports, draw_plots
 from bench.results import NONE, PATCHED, PEER_WORKLOADS, Row, load_rows
 from bench.statistics import Contrast, Selection, compare_arms, select_newest
 from bench.study import Study, load_study
@@ -123,7 +123,7 @@ def _documents(
             "newcomer": newcomer_block(load_steps(root / NEWCOMER)),
         },
         STATUS: {
-            "measurements": _measurements(selection, contrasts),
+            "measurements": _measurements(selection, contrasts, drawn),
             "peers": peers_block(selection.rows),
             "targets": targets_block(judge_targets(load_targets(root / TARGETS), selection.rows)),
             "dependencies": _dependencies(load_dependencies(root / DEPENDENCIES)),
@@ -177,7 +177,7 @@ def _results(contrasts: Sequence[Contrast], study: Study, plots: Sequence[Path])
         parts += [f"The study's columns are its own figures, from {study.source}."]
     if whole:
         parts += ["Whole commands:", markdown(beside_stock(whole))]
-    parts += [_image(path) for path in plots if path.name != GAINS]
+    parts += [_image(path) for path in plots if path.name not in (GAINS, JOIN_PLOT)]
     return "\n\n".join(parts)
 
 
@@ -196,12 +196,15 @@ def beside_study(packed: Sequence[Contrast], study: Study) -> Grid:
     return Grid(header, tuple(rows))
 
 
-def _measurements(selection: Selection, contrasts: Sequence[Contrast]) -> str:
+def _measurements(
+    selection: Selection, contrasts: Sequence[Contrast], plots: Sequence[Path]
+) -> str:
     """status.md: every ratio, what the payloads are like, and what is not shown."""
     parts = [f"{_provenance(selection.rows)} {READING}"]
     ours = [one for one in contrasts if one.cell.workload not in PEER_WORKLOADS]
     for title, members in by_question(ours).items():
         parts.append(folded(title, markdown(beside_stock(members))))
+    parts += [_image(path) for path in plots if path.name == JOIN_PLOT]
     labels = _labels(selection.rows)
     if labels.rows:
         parts.append(folded("payloads", markdown(labels)))

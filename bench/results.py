@@ -12,7 +12,8 @@ Words in columns that the statistics and the report rely on:
 - A round runs every arm, and the next one runs them backwards (A B C, C B A). `round` counts
   within a session and workload; `position` is the place within the round. A resumed session
   keeps its name and goes on with the first round that is not complete.
-- metric `time` in `s`; `peak_memory` (above the object's own size) and `stored` in `B`.
+- metric `time` in `s`; `peak_memory` (above the object's own size) and `stored` in `B`;
+  `requests`, which a server of the store was asked, in `1`.
   Less is better in all of them. What only describes a payload (`entropy`, `gzip_ratio` ...)
   has unit `1`, and no verdict.
 - Workloads `peers save` and `peers load` hold what others keep objects with beside Metaflow. Of
@@ -39,6 +40,8 @@ PATCHED = "patched"
 AGAIN = "stock-again"
 FLOOR = "floor"
 NONE = "-"
+# The workload whose payloads are numbers of splits: plots draw them in that order.
+JOIN = "join"
 
 PEER_WORKLOADS = ("peers save", "peers load")
 

@@ -64,7 +64,7 @@ def run_benchmark(
     cases = [case for case in cases if any(case.family in arm.families for arm in contenders)]
     if not cases:
         raise BenchError("these arms do not differ in these workloads: name others")
-    if any(case.family in ("import", "flow", "checkpoint") for case in cases):
+    if any({"import", "flow"} & {*case.workloads} for case in cases):
         find_hyperfine()
     with one_benchmark(bench.folder), contextlib.ExitStack() as stack:
         environments = Environments(bench.folder / "environments")

@@ -1,21 +1,22 @@
 """Object stores on the loopback: an S3-protocol server, and Azurite.
 
 Real servers of the protocols, which hold everything in memory: what is measured is what a
-client does, and no network.
+client does, and no network. The distant one is the S3 server behind a delay, as of a network.
 """
 
 import contextlib
+import json
 import shutil
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.environments import Environments, Packages, clean_environment, last_line
+from bench.environments import WORKERS, Environments, Packages, clean_environment, last_line
 from bench.errors import BenchError
 
 BUCKET = "bench"
@@ -24,6 +25,8 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 AZURITE = "azurite@3.37.0"
 START_SECONDS = 30
+# A round trip to a store in the same part of the world.
+DELAY = 0.02  # seconds
 
 _MAKE_BUCKET = """
 import boto3, sys
@@ -53,12 +56,22 @@ class Server:
 def serve(
     store: str, environments: Environments, folder: Path
 ) -> contextlib.AbstractContextManager[Server]:
-    """Run the server of a store ("s3" or "azure") with its files in `folder`."""
-    return {"s3": _serve_s3, "azure": _serve_azure}[store](environments, folder)
+    """Run the server of a store ("s3", "s3-20ms" or "azure") with its files in `folder`."""
+    if store == "azure":
+        return _serve_azure(environments, folder)
+    return _serve_s3(environments, folder, DELAY if store == "s3-20ms" else 0)
+
+
+def count_requests(settings: Mapping[str, str]) -> int:
+    """How many requests the distant server answered since this was last asked."""
+    # No bucket can have this name.
+    with urllib.request.urlopen(settings["METAFLOW_S3_ENDPOINT_URL"] + "/-") as answer:
+        count: int = json.load(answer)
+    return count
 
 
 @contextlib.contextmanager
-def _serve_s3(environments: Environments, folder: Path) -> Iterator[Server]:
+def _serve_s3(environments: Environments, folder: Path, delay: float) -> Iterator[Server]:
     own = environments.provide(None, Packages(("boto3", "moto[s3,server]")))
     port = _free_port()
     endpoint = f"http://127.0.0.1:{port}"
@@ -70,6 +83,8 @@ def _serve_s3(environments: Environments, folder: Path) -> Iterator[Server]:
     }
     env = clean_environment(**settings)
     command = [str(own.path / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    if delay:
+        command = [str(own.python), str(WORKERS / "distant.py"), str(port), str(delay)]
     with _running(command, endpoint, env, folder):
         _call([str(own.python), "-c", _MAKE_BUCKET, endpoint, BUCKET], env, folder)
         yield Server(f"s3://{BUCKET}", settings)

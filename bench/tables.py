@@ -17,6 +17,7 @@ _SCALES = {
 _WORDS = {
     "s": {Verdict.BETTER: "faster", Verdict.WORSE: "slower"},
     "B": {Verdict.BETTER: "smaller", Verdict.WORSE: "larger"},
+    "1": {Verdict.BETTER: "fewer", Verdict.WORSE: "more"},
 }
 _SIGNS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.SAME: "", Verdict.NONE: "?"}
 MARKS = "▲ better and ▼ worse beyond the noise floor, ? no verdict for want of rounds"

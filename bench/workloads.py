@@ -5,6 +5,8 @@ family is a group of cases that are chosen together.
 """
 
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,22 +17,26 @@ from bench.arms import Arm
 from bench.environments import WORKERS, Environment, Packages, clean_environment, last_line
 from bench.errors import BenchError
 from bench.hyperfine import time_command
-from bench.results import NONE, PEER_WORKLOADS
+from bench.results import JOIN, NONE, PEER_WORKLOADS
+from bench.servers import count_requests
 from bench.workers.payloads import PAYLOADS, REAL, STUDY, SWEEP, Payload
 
 FLOWS = Path(__file__).with_name("flows")
 # A verdict needs six rounds (bench/statistics.py).
 ROUNDS = 6
-# Measured only if they are named: they say nothing about the patches.
-ASKED = ("peers",)
 
-TMPFS, DISK, S3, AZURE = "tmpfs", "disk", "s3", "azure"
-STORES = (TMPFS, DISK, S3, AZURE)
-SERVED = (S3, AZURE)
+TMPFS, DISK, S3, AZURE, DISTANT = "tmpfs", "disk", "s3", "azure", "s3-20ms"
+STORES = (TMPFS, DISK, S3, AZURE, DISTANT)
+SERVED = (S3, AZURE, DISTANT)
 # What the servers are asked to hold: one process for both, its start is most of the time.
 SERVED_PAYLOADS = tuple(
     replace(PAYLOADS[name], batch="served") for name in ("embeddings", "model weights")
 )
+# Payloads that are a flow of bench/flows under special circumstances.
+TWELVE, FAR, CHECKOUT = "12 artifacts, to S3", "foreach, to S3", "foreach, in a checkout"
+SCRIPTS = {TWELVE: "twelve", FAR: "foreach", CHECKOUT: "foreach"}
+# As many as a large company's single repository.
+CHECKOUT_FILES = 60_000
 # The study started Python 35 times in each process of an arm, 5 of them to warm up. What is
 # inside a process only sharpens its median (bench/statistics.py); rounds give the interval, and
 # 25 starts fewer in each are what lets every other case have six of them.
@@ -51,7 +57,7 @@ class Case:
     extra: int = 0
     # Part of the short run.
     quick: bool = False
-    # Measured only if its payload is asked for.
+    # Measured only if something is asked for that only optional cases have.
     optional: bool = False
     # An environment in which nothing has written bytecode.
     bytecode: bool = True
@@ -138,12 +144,25 @@ def all_cases() -> Iterator[Case]:
     yield from _artifacts("sweep", SWEEP, TMPFS)
     yield Case("hash", ("hash",), study, packages=numpy)
     yield Case("parallel_map", ("parallel_map",), ("1 no-op", "64 no-ops", "8 tasks of 50 ms"))
-    for store in SERVED:
+    for store in (S3, AZURE):
         yield from _artifacts("store", SERVED_PAYLOADS, store)
     yield Case("import", ("import",), ("without bytecode",), bytecode=False)
     yield Case("flow", ("flow",), ("foreach",), TMPFS)
     yield from _artifacts("artifacts", (*STUDY, *REAL), DISK)
-    yield Case("peers", PEER_WORKLOADS, study, TMPFS, numpy)
+    yield Case("peers", PEER_WORKLOADS, study, TMPFS, numpy, optional=True)
+    yield from _topics()
+
+
+def _topics() -> Iterator[Case]:
+    """What single topics are judged by."""
+    splits = tuple(f"{number:,} splits" for number in (100, 1_000, 4_000))
+    yield Case("join", (JOIN,), splits, optional=True)
+    # A point of the curve and no verdict: stock takes more than a minute.
+    yield Case("join", (JOIN,), ("10,000 splits",), rounds=1, optional=True)
+    yield Case("git", ("flow",), (CHECKOUT,), TMPFS, optional=True)
+    for flow in (TWELVE, FAR):
+        yield Case("distant", ("flow",), (flow,), DISTANT, optional=True)
+    yield Case("filecache", ("filecache",), ("8 processes", "10,000 files"), optional=True)
 
 
 def select_cases(
@@ -153,7 +172,7 @@ def select_cases(
     *,
     quick: bool,
 ) -> tuple[Case, ...]:
-    """The cases that these names leave; by default all but optional ones, the disk and peers.
+    """The cases that these names leave; by default all but optional ones, and the disk.
 
     A workload is named as in a row ("save") or by its family ("sweep"). Raises BenchError for
     a name that nothing has, and for names that leave nothing.
@@ -163,14 +182,14 @@ def select_cases(
     _check("workload", workloads, known)
     _check("payload", payloads, {name for case in cases for name in case.payloads})
     _check("store", stores, set(STORES))
+    ordinary = {name for case in cases if not case.optional for name in _names(case)}
+    asked = {*workloads, *payloads, *stores} - ordinary
     chosen = []
     for case in cases:
         named = any(name in payloads for name in case.payloads)
-        if case.optional and not named:
+        if case.optional and asked.isdisjoint(_names(case)):
             continue
         if case.store == DISK and DISK not in stores:
-            continue
-        if case.family in ASKED and not {case.family, *case.workloads}.intersection(workloads):
             continue
         if quick and not (case.quick or named or case.store in stores):
             continue
@@ -184,6 +203,11 @@ def select_cases(
             "nothing is left to measure: name fewer of --workload, --payload, --store, --quick"
         )
     return tuple(chosen)
+
+
+def _names(case: Case) -> tuple[str, ...]:
+    """All that a case can be asked for by."""
+    return case.family, case.store, *case.workloads, *case.payloads
 
 
 def _check(what: str, names: Collection[str], known: Collection[str]) -> None:
@@ -281,15 +305,50 @@ def _run_flow(case: Case, place: Place, env: Environ) -> list[Finding]:
     if _is_floor(env):
         command += [str(WORKERS / "tasks.py"), name, _import_needed(place, env)]
     else:
-        command += [str(FLOWS / f"{name}.py"), "--quiet", "--no-pylint", "run"]
+        script = FLOWS / f"{SCRIPTS.get(name, name)}.py"
+        if name == CHECKOUT:
+            env |= OWN_GIT
+            script = provide_checkout(place.scratch.parent / "checkout", script, env)
+        command += [str(script), "--quiet", "--no-pylint", "run"]
     env = env | {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(store)}
+    if case.store == DISTANT:
+        # A prefix of its own, as what is there already is not written again.
+        root = f"{place.store}/{place.scratch.name}"
+        env |= {"METAFLOW_DEFAULT_DATASTORE": "s3", "METAFLOW_DATASTORE_SYSROOT_S3": root}
+        count_requests(env)
     # A run that found the artifacts of another one would save nothing.
     remove = ["rm", "-rf", str(store)]
     warm_up, runs = (1, 2) if name == "hello" else (0, 1)
     seconds = time_command(
         command, warm_up=warm_up, runs=runs, cwd=place.scratch, env=env, prepare=remove
     )
-    return [Finding("flow", name, "time", 0, "s", seconds)]
+    findings = [Finding("flow", name, "time", 0, "s", seconds)]
+    if case.store == DISTANT:
+        findings.append(Finding("flow", name, "requests", 0, "1", count_requests(env)))
+    return findings
+
+
+# The user's git may look at a work tree in another way.
+OWN_GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+def provide_checkout(folder: Path, script: Path, env: Environ) -> Path:
+    """A copy of `script` in a large git repository at `folder`, made once in a session."""
+    copy = folder / script.name
+    if not folder.exists():
+        source = folder / "source"
+        source.mkdir(parents=True)
+        for number in range(CHECKOUT_FILES):
+            (source / f"{number}.txt").write_text("all alike\n")
+        shutil.copy(script, copy)
+        author = ("-c", "user.name=bench", "-c", "user.email=bench@localhost")
+        for command in (("init",), ("add", "."), (*author, "commit", "--message", "All")):
+            git = ["git", *command]
+            done = subprocess.run(git, cwd=folder, env=env, capture_output=True, text=True)
+            if done.returncode:
+                shutil.rmtree(folder)
+                raise BenchError(f"no checkout for the flow: {last_line(done.stderr)}")
+    return copy
 
 
 def _run(command: list[str], place: Place, env: Environ) -> str:
@@ -312,6 +371,8 @@ _MEASURES: dict[str, Callable[[Case, Place, Environ], list[Finding]]] = {
     "payload": _run_worker("labels.py"),
     "hash": _run_worker("hashes.py"),
     "parallel_map": _run_worker("parallel.py"),
+    JOIN: _run_worker("join.py"),
+    "filecache": _run_worker("filecache.py"),
     "pack": _run_pack,
     "import": _run_import,
     "flow": _run_flow,

@@ -34,7 +34,7 @@ def benchmark(
     quick: Annotated[
         bool, typer.Option(help="The study's payloads only, in three minutes.")
     ] = False,
-    workload: Annotated[Names, typer.Option(help="Only this workload, or family of them.")] = [],  # noqa: B006
+    workload: Annotated[Names, typer.Option(help="Only this workload, or family.")] = [],  # noqa: B006
     payload: Annotated[Names, typer.Option(help="Only this payload.")] = [],  # noqa: B006
     arm: Annotated[Names, typer.Option(help="Only this arm, and stock.")] = [],  # noqa: B006
     store: Annotated[Names, typer.Option(help=f"Only this store: {', '.join(STORES)}.")] = [],  # noqa: B006
@@ -52,12 +52,16 @@ def benchmark(
     rounds forth and back. Stock runs twice, under two names: what differs there is noise, and a
     ratio that is not beyond it says nothing. If it is interrupted, the same command goes on.
     Options that name something can be given more than once.
+
+    Only if asked for with --workload are measured: join, git, distant (S3 at 20 ms), waiting
+    (parallel_map) and filecache; and arms of single topics only if one is, or with --arm.
     """
     begin = time.monotonic()
     project = door.project()
     series = load_series(project)
     cases = select_cases(workload, payload, store, quick=quick)
-    arms = select_arms(arm, [topic.name for topic in series.topics])
+    topics = [topic.name for topic in series.topics]
+    arms = select_arms(arm, topics, optional=bool(workload))
     for line in complaints():
         _complain(line)
     out = results or project.root / RESULTS

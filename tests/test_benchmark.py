@@ -26,11 +26,23 @@ from bench.machine import complaints, this_machine
 from bench.results import load_rows
 from bench.runner import Bench, run_benchmark
 from bench.schedule import Schedule, Step, steps_of_round
-from bench.servers import AZURITE, Server, _answers, find_azurite, serve
+from bench.servers import AZURITE, DELAY, Server, _answers, count_requests, find_azurite, serve
 from bench.session import code_hash, one_benchmark
 from bench.workers.payloads import PAYLOADS
 from bench.workers.tasks import STEPS
-from bench.workloads import AZURE, Place, all_cases, measure, select_cases
+from bench.workloads import (
+    AZURE,
+    CHECKOUT,
+    DISTANT,
+    FAR,
+    OWN_GIT,
+    TWELVE,
+    Place,
+    all_cases,
+    measure,
+    provide_checkout,
+    select_cases,
+)
 from patchstack.prefix import prefix
 from patchstack.project import Project
 from patchstack.series import load_series
@@ -333,6 +345,16 @@ def test_selection_by_workload_payload_and_store() -> None:
     assert kinds((), ["transformer"]) == {
         (workload, "transformer", "tmpfs") for workload in ("save", "load")
     }
+    # What single topics are judged by, only by a name that nothing else has.
+    far = {("flow", payload, DISTANT) for payload in (TWELVE, FAR)}
+    checkout = {("flow", CHECKOUT, "tmpfs")}
+    assert kinds(["distant"]) == kinds((), (), [DISTANT]) == far
+    assert kinds(["git", "distant"]) == checkout | far
+    assert kinds(["flow"], [CHECKOUT]) == checkout
+    assert {payload for _, payload, _ in kinds(["flow"])} == {"hello", "checkpoint", "foreach"}
+    assert {payload for _, payload, _ in kinds(["join"])} == {
+        *("100 splits", "1,000 splits", "4,000 splits", "10,000 splits")
+    }
 
 
 @pytest.mark.parametrize(
@@ -354,6 +376,12 @@ def test_arms_are_selected_with_their_controls() -> None:
     assert {arm.name for arm in select_arms([], [])} == {
         arm.name for arm in ARMS if arm.tree in (UPSTREAM, SERIES)
     }
+    topics = [topic.name for topic in load_series(Project(ROOT)).topics]
+    default = {arm.name for arm in select_arms([], topics)}
+    assert default == {arm.name for arm in ARMS if not arm.optional}
+    asked = {arm.name for arm in select_arms([], topics, optional=True)}
+    assert asked - default == set(topics) - {"cas-lz4", "cas-isal"}
+    assert {arm.name for arm in select_arms(["git-info"], topics)} == {*CONTROLS, "git-info"}
     with pytest.raises(BenchError, match="there is no arm 'pached': choose from stock"):
         select_arms(["pached"], [])
     with pytest.raises(BenchError, match="needs topic cas-lz4"):
@@ -365,6 +393,20 @@ def test_arms_that_change_nothing_asked_for_are_refused(bench) -> None:
     patched = select_arms(["patched"], [])
     with pytest.raises(BenchError, match="do not differ in these workloads"):
         run_benchmark(bench, cases, patched, Silent())
+
+
+def test_a_single_topic_makes_the_default_no_longer() -> None:
+    topics = [topic.name for topic in load_series(Project(ROOT)).topics]
+    for case in select_cases([], [], [], quick=False):
+        steps = steps_of_round(case, select_arms([], topics), 0)
+        assert not case.optional and not any(step.arm.optional for step in steps), case
+
+
+def test_every_topic_has_an_arm_of_its_own_that_is_measured() -> None:
+    topics = [topic.name for topic in load_series(Project(ROOT)).topics]
+    arms = select_arms([], topics, optional=True)
+    measured = {step.arm.tree for case in all_cases() for step in steps_of_round(case, arms, 0)}
+    assert set(topics) <= measured
 
 
 def test_every_arm_is_measured_somewhere_and_every_case_has_its_controls() -> None:
@@ -620,3 +662,56 @@ def test_servers_hold_what_a_folder_holds(run, tmp_path, store) -> None:
     stored = ("save", "embeddings", "stored")
     assert remote[stored] == run(here, ARMS[0])[stored]
     assert remote["load", "embeddings", "time"].value > 0
+
+
+@pytest.mark.parametrize("workload", ["join", "filecache", "waiting"])
+def test_the_release_does_what_single_topics_are_judged_by(run, workload) -> None:
+    case = select_cases([workload], [], [], quick=False)[0]
+    first = case.payloads[:2] if workload == "filecache" else case.payloads[:1]
+    found = run(replace(case, payloads=first), ARMS[0])
+    assert {payload for _, payload, _ in found} == set(first)
+    assert all(one.value > 0 for one in found.values())
+    if workload == "filecache":  # the defect: nothing is ever evicted
+        assert found["filecache", "8 processes", "stored"].value == 8 * 1024**2
+
+
+def test_a_distant_server_counts_and_delays(run, tmp_path) -> None:
+    environments = Environments(Project(ROOT).build / "bench" / "environments")
+    (case,) = select_cases([], [TWELVE], [], quick=False)
+    with serve(DISTANT, environments, tmp_path / "server") as server:
+        begin = time.monotonic()
+        for _ in range(5):
+            _answers(server.settings["METAFLOW_S3_ENDPOINT_URL"])
+        assert time.monotonic() - begin >= 5 * DELAY
+        assert count_requests(server.settings) >= 5
+        assert count_requests(server.settings) == 0
+        found = run(case, ARMS[0], server)
+    asked, seconds = (found["flow", TWELVE, metric].value for metric in ("requests", "time"))
+    # Twelve artifacts are looked for and written one by one.
+    assert asked > 24
+    assert seconds > 24 * DELAY
+
+
+def test_a_checkout_is_made_once_and_is_clean(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("bench.workloads.CHECKOUT_FILES", 3)
+    (tmp_path / "flow.py").write_text("flow\n")
+    env = dict(os.environ) | OWN_GIT
+    script = provide_checkout(tmp_path / "checkout", tmp_path / "flow.py", env)
+    assert script.read_text() == "flow\n"
+
+    def git(*command: str) -> str:
+        done = subprocess.run(
+            ["git", *command],
+            cwd=script.parent,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    assert len(git("ls-files").split()) == 4
+    assert git("status", "--porcelain") == ""
+    commit = git("rev-parse", "HEAD")
+    assert provide_checkout(tmp_path / "checkout", tmp_path / "flow.py", env) == script
+    assert git("rev-parse", "HEAD") == commit

@@ -14,7 +14,7 @@ from bench.blocks import fill_block
 from bench.dependencies import Dependency, dependency_grid, load_dependencies, write_dependencies
 from bench.errors import BenchError
 from bench.import_times import Box, Import, boxes, write_imports
-from bench.plots import COLOURS, IMPORTS_PLOT, INK, PLOTS, Transfer, crossing
+from bench.plots import COLOURS, IMPORTS_PLOT, INK, JOIN_PLOT, PLOTS, Transfer, crossing
 from bench.report import write_report
 from bench.results import SWEEP, Row, append_rows
 from bench.study import load_study
@@ -66,6 +66,11 @@ def all_rows() -> list[Row]:
     rows += observe(
         {"patched": 1.0}, workload="import", payload="with bytecode", bytes=0, store="-"
     )
+    for splits in (100, 1_000):
+        cell = {"workload": "join", "payload": f"{splits:,} splits", "bytes": 0, "store": "-"}
+        rows += observe(ratios, seconds=splits / 1000, **cell)
+    asked = {"workload": "flow", "payload": "to S3", "bytes": 0, "store": "s3-20ms"}
+    rows += observe(ratios, metric="requests", unit="1", seconds=100, **asked)
     label = {"workload": "payload", "metric": "entropy", "unit": "1", "value": 7.5}
     rows.append(dataclasses.replace(rows[0], **label))
     return rows
@@ -156,8 +161,18 @@ def test_the_headline_shows_ours_beside_the_study(project: Path) -> None:
     assert line.endswith("| 289 ms | 15.8 ms | 18.3x |")
     assert "▲ 9." in line or "▲ 10." in line
     assert "figures, from Azure Standard_D2s_v5, Ubuntu 24.04, Python 3.12." in readme
+    status = (project / "status.md").read_text()
     for name in PLOTS:
-        assert f"](data/plots/{name})" in readme
+        assert (f"](data/plots/{name})" in readme) is (name != JOIN_PLOT)
+        assert (f"](data/plots/{name})" in status) is (name == JOIN_PLOT)
+
+
+def test_fewer_requests_are_a_gain(project: Path) -> None:
+    write_report(project)
+    status = (project / "status.md").read_text()
+    assert "<summary>flow, s3-20ms: requests</summary>" in status
+    [line] = [line for line in status.splitlines() if line.startswith("| to S3 |")]
+    assert "▲ 9." in line or "▲ 10." in line
 
 
 def test_what_was_executed_is_shown_from_the_data_alone(project: Path) -> None:
