@@ -29,7 +29,13 @@ JOIN = frozenset({"join"})
 GIT = frozenset({"git"})
 DISTANT = frozenset({"distant"})
 FILECACHE = frozenset({"filecache"})
+# What a run costs beside its steps: stock without it, and arms of stock with it.
+PYLINT = frozenset({"pylint"})
+LINES = frozenset({"lines"})
+HEARTBEATS = frozenset({"heartbeats"})
+COSTS = PYLINT | LINES | HEARTBEATS
 TOPICS = JOIN | GIT | DISTANT | FILECACHE
+EVERYTHING = CODEC | START | PARALLEL | HASH | PEER | TOPICS | COSTS
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,15 @@ def _topic(name: str, families: frozenset[str]) -> Arm:
     return Arm(name, name, families, optional=True)
 
 
+def _cost(name: str, families: frozenset[str], *installed: str) -> Arm:
+    return Arm(name, UPSTREAM, families, installed, {"COST": name}, optional=True)
+
+
 # Stock hashes with SHA-1, so other functions are compared with that.
 _STOCK = {"HASH": "SHA-1"}
 ARMS = (
-    Arm(STOCK, UPSTREAM, CODEC | START | PARALLEL | HASH | PEER | TOPICS, settings=_STOCK),
-    Arm(AGAIN, UPSTREAM, CODEC | START | PARALLEL | HASH | PEER | TOPICS, settings=_STOCK),
+    Arm(STOCK, UPSTREAM, EVERYTHING, settings=_STOCK),
+    Arm(AGAIN, UPSTREAM, EVERYTHING, settings=_STOCK),
     # Of the series only where it starts something: see bench/workers/needed.py.
     Arm(FLOOR, SERIES, FLOORS, settings={"WITH": "python"}),
     Arm(PATCHED, SERIES, CODEC | START | PARALLEL | PEER | TOPICS),
@@ -91,6 +101,10 @@ ARMS = (
     _topic("git-info", GIT),
     _topic("s3-batching", DISTANT),
     _topic("scheduler-cache", DISTANT),
+    _cost("pylint", PYLINT, "pylint"),
+    _cost("pylint, not installed", PYLINT),
+    _cost("10,000 lines", LINES),
+    _cost("heartbeats", HEARTBEATS),
 )
 # Without these there is no ratio, and no noise floor beside it.
 CONTROLS = (STOCK, AGAIN)

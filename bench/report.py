@@ -14,10 +14,20 @@ from bench.import_times import IMPORTS, load_imports
 from bench.newcomer import NEWCOMER, load_steps, newcomer_block
 from bench.peers import peers_block
 from bench.plots import IMPORTS_PLOT, JOIN_PLOT, PLOTS, draw_imports, draw_plots
-from bench.results import NONE, PATCHED, PEER_WORKLOADS, Row, load_rows
+from bench.results import COSTS, NONE, PATCHED, PEER_WORKLOADS, Row, load_rows
 from bench.statistics import Contrast, Selection, compare_arms, select_newest
 from bench.study import Study, load_study
-from bench.tables import MARKS, Grid, beside_stock, by_question, folded, markdown, marked, quantity
+from bench.tables import (
+    MARKS,
+    Grid,
+    beside_stock,
+    by_question,
+    folded,
+    markdown,
+    marked,
+    noise,
+    quantity,
+)
 from bench.targets import TARGETS, judge_targets, load_targets, targets_block
 from bench.workloads import TMPFS
 from compatibility.results import COMPAT, compat_block, load_cells
@@ -126,6 +136,7 @@ def _documents(
             "measurements": _measurements(selection, contrasts, drawn),
             "peers": peers_block(selection.rows),
             "targets": targets_block(judge_targets(load_targets(root / TARGETS), selection.rows)),
+            "costs": _costs(contrasts),
             "dependencies": _dependencies(load_dependencies(root / DEPENDENCIES)),
             "compat": compat_block(load_cells(root / COMPAT)),
             "faults": faults_block(load_faults(root / FAULTS)),
@@ -201,8 +212,9 @@ def _measurements(
 ) -> str:
     """status.md: every ratio, what the payloads are like, and what is not shown."""
     parts = [f"{_provenance(selection.rows)} {READING}"]
-    ours = [one for one in contrasts if one.cell.workload not in PEER_WORKLOADS]
-    for title, members in by_question(ours).items():
+    elsewhere = {COSTS, *PEER_WORKLOADS}
+    others = [one for one in contrasts if one.cell.workload not in elsewhere]
+    for title, members in by_question(others).items():
         parts.append(folded(title, markdown(beside_stock(members))))
     parts += [_image(path) for path in plots if path.name == JOIN_PLOT]
     labels = _labels(selection.rows)
@@ -211,6 +223,23 @@ def _measurements(
     if selection.left_out:
         parts.append(folded("not shown", "\n".join(f"- {line}" for line in selection.left_out)))
     return "\n\n".join(parts)
+
+
+def _costs(contrasts: Sequence[Contrast]) -> str:
+    """status.md: what a run costs beside its steps."""
+    rows = tuple(
+        (
+            *(one.arm, one.cell.payload),
+            *(quantity(one.base, one.unit), quantity(one.value, one.unit)),
+            *(quantity(one.value - one.base, one.unit), marked(one), noise(one)),
+        )
+        for one in contrasts
+        if one.cell.workload == COSTS
+    )
+    if not rows:
+        return f'Not measured yet: make bench ARGS="--workload {COSTS}".'
+    header = ("", "flow", "without", "with", "difference", "times faster", "noise")
+    return markdown(Grid(header, rows, labels=2))
 
 
 def _labels(rows: Sequence[Row]) -> Grid:

@@ -42,6 +42,8 @@ FLOOR = "floor"
 NONE = "-"
 # The workload whose payloads are numbers of splits: plots draw them in that order.
 JOIN = "join"
+# The workload of what a run costs beside its steps: its arms are stock with that.
+COSTS = "costs"
 
 PEER_WORKLOADS = ("peers save", "peers load")
 

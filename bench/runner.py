@@ -17,7 +17,7 @@ from bench.environments import Environment, Environments, Packages, Tree
 from bench.errors import BenchError
 from bench.hyperfine import find_hyperfine
 from bench.machine import this_machine
-from bench.results import STOCK, append_rows
+from bench.results import COSTS, STOCK, append_rows
 from bench.schedule import Done, Schedule, Step, is_done, steps_of_round
 from bench.servers import Server, serve
 from bench.session import Session, close_session, one_benchmark, open_session
@@ -64,7 +64,7 @@ def run_benchmark(
     cases = [case for case in cases if any(case.family in arm.families for arm in contenders)]
     if not cases:
         raise BenchError("these arms do not differ in these workloads: name others")
-    if any({"import", "flow"} & {*case.workloads} for case in cases):
+    if any({"import", "flow", COSTS} & {*case.workloads} for case in cases):
         find_hyperfine()
     with one_benchmark(bench.folder), contextlib.ExitStack() as stack:
         environments = Environments(bench.folder / "environments")

@@ -28,7 +28,7 @@ BENCH = Path(__file__).parent
 # The code that decides figures. Not the arms: to add one must not outdate the others.
 DECIDING = (
     *("workers/*.py", "flows/*.py", "workloads.py"),
-    *("environments.py", "hyperfine.py", "servers.py"),
+    *("environments.py", "hyperfine.py", "metadata.py", "servers.py"),
 )
 
 

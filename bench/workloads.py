@@ -4,6 +4,7 @@ A case is what one process does: one or more workloads on payloads that share th
 family is a group of cases that are chosen together.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,7 +18,8 @@ from bench.arms import Arm
 from bench.environments import WORKERS, Environment, Packages, clean_environment, last_line
 from bench.errors import BenchError
 from bench.hyperfine import time_command
-from bench.results import JOIN, NONE, PEER_WORKLOADS
+from bench.metadata import serve_metadata
+from bench.results import COSTS, JOIN, NONE, PEER_WORKLOADS
 from bench.servers import count_requests
 from bench.workers.payloads import PAYLOADS, REAL, STUDY, SWEEP, Payload
 
@@ -154,7 +156,7 @@ def all_cases() -> Iterator[Case]:
 
 
 def _topics() -> Iterator[Case]:
-    """What single topics are judged by."""
+    """What single topics are judged by, and what may become one."""
     splits = tuple(f"{number:,} splits" for number in (100, 1_000, 4_000))
     yield Case("join", (JOIN,), splits, optional=True)
     # A point of the curve and no verdict: stock takes more than a minute.
@@ -163,6 +165,9 @@ def _topics() -> Iterator[Case]:
     for flow in (TWELVE, FAR):
         yield Case("distant", ("flow",), (flow,), DISTANT, optional=True)
     yield Case("filecache", ("filecache",), ("8 processes", "10,000 files"), optional=True)
+    yield Case("pylint", (COSTS,), ("hello",), TMPFS, optional=True)
+    yield Case("lines", (COSTS,), ("lines",), TMPFS, optional=True)
+    yield Case("heartbeats", (COSTS,), ("hello, with a service",), TMPFS, optional=True)
 
 
 def select_cases(
@@ -328,6 +333,33 @@ def _run_flow(case: Case, place: Place, env: Environ) -> list[Finding]:
     return findings
 
 
+# The service's versions before and since which it is sent heartbeats.
+SILENT, HEARD = "2.0.3", "2.0.4"
+
+
+def _run_costs(case: Case, place: Place, env: Environ) -> list[Finding]:
+    (name,) = case.payloads
+    store, on = place.scratch / "store", "COST" in env
+    env = env | {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(store), "PYLINTHOME": str(place.scratch)}
+    script = FLOWS / ("lines.py" if case.family == "lines" else "hello.py")
+    option = "--pylint" if on and case.family == "pylint" else "--no-pylint"
+    with contextlib.ExitStack() as stack:
+        if case.family == "lines":
+            env["LINES"] = "10000" if on else "0"
+        if case.family == "heartbeats":
+            url = stack.enter_context(serve_metadata(HEARD if on else SILENT))
+            env |= {"METAFLOW_DEFAULT_METADATA": "service", "METAFLOW_SERVICE_URL": url}
+        seconds = time_command(
+            [str(place.environment.python), str(script), option, "run"],
+            warm_up=1,
+            runs=3,
+            cwd=place.scratch,
+            env=env,
+            prepare=["rm", "-rf", str(store)],
+        )
+    return [Finding(COSTS, name, "time", 0, "s", seconds)]
+
+
 # The user's git may look at a work tree in another way.
 OWN_GIT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
@@ -372,6 +404,7 @@ _MEASURES: dict[str, Callable[[Case, Place, Environ], list[Finding]]] = {
     "hash": _run_worker("hashes.py"),
     "parallel_map": _run_worker("parallel.py"),
     JOIN: _run_worker("join.py"),
+    COSTS: _run_costs,
     "filecache": _run_worker("filecache.py"),
     "pack": _run_pack,
     "import": _run_import,

@@ -54,7 +54,8 @@ def benchmark(
     Options that name something can be given more than once.
 
     Only if asked for with --workload are measured: join, git, distant (S3 at 20 ms), waiting
-    (parallel_map) and filecache; and arms of single topics only if one is, or with --arm.
+    (parallel_map), filecache and costs (of what a run does beside its steps); and arms of single
+    topics only if one is, or with --arm.
     """
     begin = time.monotonic()
     project = door.project()

@@ -19,10 +19,11 @@ import pytest
 from sandbox import ROOT
 
 from bench.arms import ARMS, CONTROLS, SERIES, UPSTREAM, Arm, select_arms
-from bench.environments import Environments, Packages, Tree, prove
+from bench.environments import Environments, Packages, Tree, clean_environment, prove
 from bench.errors import BenchError
 from bench.hyperfine import find_hyperfine, time_command
 from bench.machine import complaints, this_machine
+from bench.metadata import serve_metadata
 from bench.results import load_rows
 from bench.runner import Bench, run_benchmark
 from bench.schedule import Schedule, Step, steps_of_round
@@ -35,7 +36,10 @@ from bench.workloads import (
     CHECKOUT,
     DISTANT,
     FAR,
+    FLOWS,
+    HEARD,
     OWN_GIT,
+    SILENT,
     TWELVE,
     Place,
     all_cases,
@@ -374,13 +378,12 @@ def test_a_selection_that_means_nothing_is_refused(names, message) -> None:
 def test_arms_are_selected_with_their_controls() -> None:
     assert {arm.name for arm in select_arms(["patched"], [])} == {*CONTROLS, "patched"}
     assert {arm.name for arm in select_arms([], [])} == {
-        arm.name for arm in ARMS if arm.tree in (UPSTREAM, SERIES)
+        arm.name for arm in ARMS if arm.tree in (UPSTREAM, SERIES) and not arm.optional
     }
     topics = [topic.name for topic in load_series(Project(ROOT)).topics]
     default = {arm.name for arm in select_arms([], topics)}
     assert default == {arm.name for arm in ARMS if not arm.optional}
-    asked = {arm.name for arm in select_arms([], topics, optional=True)}
-    assert asked - default == set(topics) - {"cas-lz4", "cas-isal"}
+    assert select_arms([], topics, optional=True) == ARMS
     assert {arm.name for arm in select_arms(["git-info"], topics)} == {*CONTROLS, "git-info"}
     with pytest.raises(BenchError, match="there is no arm 'pached': choose from stock"):
         select_arms(["pached"], [])
@@ -715,3 +718,29 @@ def test_a_checkout_is_made_once_and_is_clean(tmp_path, monkeypatch) -> None:
     commit = git("rev-parse", "HEAD")
     assert provide_checkout(tmp_path / "checkout", tmp_path / "flow.py", env) == script
     assert git("rev-parse", "HEAD") == commit
+
+
+@pytest.mark.parametrize("family", ["pylint", "lines", "heartbeats"])
+def test_a_run_with_a_cost_does_what_it_costs(run, family) -> None:
+    (case,) = select_cases([family], [], [], quick=False)
+    arm = next(arm for arm in ARMS if family in arm.families and arm.name not in CONTROLS)
+    (found,) = run(case, arm).values()
+    assert (found.workload, found.payload) == ("costs", case.payloads[0])
+    assert found.value > 0
+
+
+@pytest.mark.parametrize("version", [SILENT, HEARD])
+def test_heartbeats_are_sent_to_a_service_that_hears_them(release, tmp_path, version) -> None:
+    environments = Environments(Project(ROOT).build / "bench" / "environments")
+    environment = environments.provide(release, Packages())
+    asked: list[str] = []
+    with serve_metadata(version, asked) as url:
+        env = clean_environment(
+            METAFLOW_HOME=str(tmp_path),
+            METAFLOW_DATASTORE_SYSROOT_LOCAL=str(tmp_path),
+            METAFLOW_DEFAULT_METADATA="service",
+            METAFLOW_SERVICE_URL=url,
+        )
+        command = [str(environment.python), str(FLOWS / "hello.py"), "--no-pylint", "run"]
+        subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True)
+    assert any(path.endswith("/heartbeat") for path in asked) is (version == HEARD)

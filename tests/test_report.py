@@ -44,6 +44,7 @@ README = "# Title\r\n\n<!-- START results -->\nold\n<!-- END results -->\nby han
 STATUS = (
     "<!-- START peers -->\n<!-- END peers -->\n"
     "<!-- START targets -->\n<!-- END targets -->\n"
+    "<!-- START costs -->\n<!-- END costs -->\n"
     "<!-- START measurements -->\n<!-- END measurements -->\n"
     "<!-- START dependencies -->\n<!-- END dependencies -->\n"
     "<!-- START compat -->\n<!-- END compat -->\n"
@@ -71,6 +72,8 @@ def all_rows() -> list[Row]:
         rows += observe(ratios, seconds=splits / 1000, **cell)
     asked = {"workload": "flow", "payload": "to S3", "bytes": 0, "store": "s3-20ms"}
     rows += observe(ratios, metric="requests", unit="1", seconds=100, **asked)
+    cost = {"workload": "costs", "payload": "hello", "bytes": 0, "store": "tmpfs"}
+    rows += observe({"pylint": 3.0}, **cost)
     label = {"workload": "payload", "metric": "entropy", "unit": "1", "value": 7.5}
     rows.append(dataclasses.replace(rows[0], **label))
     return rows
@@ -175,6 +178,22 @@ def test_fewer_requests_are_a_gain(project: Path) -> None:
     assert "▲ 9." in line or "▲ 10." in line
 
 
+def test_a_cost_is_shown_in_a_table_of_its_own(project: Path) -> None:
+    write_report(project)
+    [line] = [
+        line
+        for line in (project / "status.md").read_text().splitlines()
+        if line.startswith("| pylint | hello |")
+    ]
+    without, with_it, difference = (float(cell.split()[0]) for cell in line.split("|")[3:6])
+    assert with_it - without == pytest.approx(difference, abs=2)
+    assert "▼ 0.33" in line
+    (project / "data" / "results.tsv").unlink()
+    append_rows(project / "data" / "results.tsv", observe({"patched": 1.0}))
+    write_report(project)
+    assert 'make bench ARGS="--workload costs"' in (project / "status.md").read_text()
+
+
 def test_what_was_executed_is_shown_from_the_data_alone(project: Path) -> None:
     write_report(project)
     status = (project / "status.md").read_text()
@@ -259,6 +278,7 @@ def test_the_documents_of_this_project_have_their_markers() -> None:
         ("results", "README.md"),
         ("targets", "status.md"),
         ("measurements", "status.md"),
+        ("costs", "status.md"),
         ("dependencies", "status.md"),
     ):
         fill_block((ROOT / path).read_text(), name, "", Path(path))
