@@ -5,7 +5,7 @@ SETUP := $(filter build/uv/uv,$(UV))
 RUN := $(UV) run --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help bench bench-peers report compare compat faults test lint apply export rebase check wheel pr status merge newcomer test-infra
+.PHONY: help bench bench-peers report compare compat faults test lint apply export rebase check wheel pr status merge newcomer sweep test-infra
 
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ compat: $(SETUP) ## let every release and arm read what every other wrote, 15 mi
 
 faults: $(SETUP) ## break stores, disks and processes under stock and the arms, 10 minutes
 	@$(RUN) scripts/faults.py $(ARGS)
+
+sweep: $(SETUP) ## measure cells of bench/sweep.toml as a Metaflow flow, here or on a cluster
+	@$(RUN) scripts/sweep.py $(ARGS)
 
 merge: $(SETUP) ## add the rows of another machine: make merge ARGS=theirs.tsv
 	@$(RUN) scripts/merge_results.py $(ARGS)

@@ -25,7 +25,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from bench.import_times import Box, Import, boxes
 from bench.results import AGAIN, FLOOR, JOIN, NONE, STOCK, SWEEP_PREFIX, Row
-from bench.statistics import Cell, Contrast, Sample, Verdict, samples
+from bench.statistics import Cell, Contrast, Environment, Sample, Verdict, samples
 from bench.tables import quantity
 
 # At least 3:1 against white and against #0d1117: the contrast that WCAG 2 wants of graphics.
@@ -81,6 +81,8 @@ LEAST_SAVING = 0.005
 Samples = Mapping[Cell, Mapping[str, Sample]]
 Style = Mapping[str, Any]
 Styles = Mapping[str, Style]
+# Contrasts and the labels of their lanes, by the title of their panel.
+GainPanels = dict[str, list[tuple[str, Contrast]]]
 
 
 # What is drawn, by file name, and what each one shows.
@@ -106,7 +108,8 @@ def draw_plots(rows: Sequence[Row], contrasts: Sequence[Contrast]) -> dict[str, 
     `contrasts` are those of `rows` (`compare_arms`): to find them takes long.
     """
     found = samples(rows)
-    styles = _styles(rows)
+    # Those of the payloads first: how they look does not depend on what else was measured.
+    styles = _styles(row.arm for own in (CODEC, (JOIN,)) for row in rows if row.workload in own)
     with _own_style():
         figures = (
             _gains(contrasts, styles),
@@ -181,10 +184,9 @@ def _svg(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _styles(rows: Sequence[Row]) -> Styles:
+def _styles(names: Iterable[str]) -> Styles:
     """How an arm is drawn, the same in every plot."""
-    arms = dict.fromkeys(row.arm for row in rows if row.workload in CODEC)
-    arms |= dict.fromkeys(row.arm for row in rows if row.workload == JOIN)
+    arms = dict.fromkeys(names)
     looks = itertools.cycle(zip(COLOURS, MARKERS, strict=True))
     styles = {
         arm: {"color": colour, "marker": marker}
@@ -199,24 +201,49 @@ def _styles(rows: Sequence[Row]) -> Styles:
 
 def _gains(contrasts: Sequence[Contrast], styles: Styles) -> Figure | None:
     """How many times faster each arm is, by payload, with its interval and the noise floor."""
-    panels: dict[str, list[Contrast]] = {}
+    panels: GainPanels = {}
     for one in contrasts:
         here = one.cell.store in (NONE, MEMORY)  # a server holds too few payloads for a panel
         timed = one.cell.metric == "time" and one.cell.workload in CODEC
         if here and timed and not _sweeps(one.cell):
-            panels.setdefault(_title(one.cell), []).append(one)
+            panels.setdefault(_title(one.cell), []).append((one.cell.payload, one))
+    return _gain_panels(panels, styles) if panels else None
+
+
+def draw_machines(found: Mapping[Environment, Sequence[Contrast]]) -> bytes | None:
+    """How many times faster each arm is on every machine, as SVG; None without a figure.
+
+    A panel for each thing measured, a lane for each machine and Python: they are shown beside each
+    other, and each is compared with its own stock.
+    """
+    panels: GainPanels = {}
+    for where, contrasts in found.items():
+        for one in (one for one in contrasts if one.cell.metric == "time" and one.rounds):
+            title, lane = f"{_title(one.cell)}: {one.cell.payload}", _lane(where)
+            panels.setdefault(title, []).append((lane, one))
     if not panels:
         return None
+    styles = _styles(one.arm for contrasts in found.values() for one in contrasts)
+    with _own_style():
+        return _svg(_gain_panels(panels, styles))
+
+
+def _lane(where: Environment) -> str:
+    processor = where.processor.partition(",")[0]
+    return f"{processor} {where.machine[:4]}\nPython {where.python}"
+
+
+def _gain_panels(panels: GainPanels, styles: Styles) -> Figure:
     shown = [one for panel in panels.values() for one in panel]
-    payloads = list(dict.fromkeys(one.cell.payload for one in shown))
-    arms = list(dict.fromkeys(one.arm for one in shown))
+    payloads = list(dict.fromkeys(label for label, _ in shown))
+    arms = list(dict.fromkeys(one.arm for _, one in shown))
     height = 0.7 + len(payloads) * (0.12 + 0.12 * len(arms))
     figure, axes = _panels(len(panels), 3, height, sharex=True)
     for panel, (title, members) in zip(axes, panels.items(), strict=True):
         panel.set_title(title)
-        for one in members:
+        for label, one in members:
             lane = 0.8 * ((arms.index(one.arm) + 0.5) / len(arms) - 0.5)
-            place = payloads.index(one.cell.payload) + lane
+            place = payloads.index(label) + lane
             _gain(panel, one, place, 0.4 / len(arms), styles[one.arm])
         panel.axvline(1, color=INK, linewidth=0.8)
         panel.set_xscale("log")

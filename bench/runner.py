@@ -49,6 +49,8 @@ class Bench:
     trees: Mapping[str, Tree]
     tmpfs: Path
     seconds: float
+    # Where environments are shared; by default in `folder`.
+    environments: Path | None = None
 
 
 def run_benchmark(
@@ -67,7 +69,7 @@ def run_benchmark(
     if any({"import", "flow", COSTS} & {*case.workloads} for case in cases):
         find_hyperfine()
     with one_benchmark(bench.folder), contextlib.ExitStack() as stack:
-        environments = Environments(bench.folder / "environments")
+        environments = Environments(bench.environments or bench.folder / "environments")
         scratch = stack.enter_context(_scratch(bench, cases))
         session, done = open_session(
             *(bench.folder, bench.results, this_machine(), bench.release),

@@ -1,0 +1,122 @@
+"""What a task of the sweep runs, in the bench's own environment: measure a cell, join cells.
+
+`python -m bench.cell JOB`, JOB being JSON, in the folder of an unpacked archive (bench/sweep.py):
+that folder holds this package, and no other. Prints its answer as JSON.
+"""
+
+import contextlib
+import itertools
+import json
+import platform
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bench.arms import ARMS, CONTROLS, Arm
+from bench.environments import ROOT, Tree
+from bench.errors import BenchError
+from bench.machine import this_machine
+from bench.plots import draw_machines
+from bench.results import HEADER, Row, load_rows, merge_rows
+from bench.runner import Bench, run_benchmark
+from bench.schedule import Step
+from bench.session import now
+from bench.statistics import Contrast, Environment, compare_arms, environment, select
+from bench.sweep import Cell
+from bench.workloads import select_cases
+
+TMPFS = Path("/dev/shm")
+
+
+class Lines:
+    """Progress as lines of the task's log."""
+
+    def prepare(self, what: str) -> None:
+        self.say(f"preparing {what}")
+
+    def step(self, step: Step, seconds_left: float) -> None:
+        self.say(f"round {step.round + 1}: {step.arm.name}, {step.case}, {seconds_left:.0f} s left")
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def measure_cell(cell: Cell, folder: Path, environments: Path) -> dict[str, Any]:
+    """What became of a cell, and its rows; the same folder goes on where a lost task stopped."""
+    manifest = json.loads((ROOT / "manifest.json").read_text())
+    arms = _arms(cell.arm)
+    results = folder / "results.tsv"
+    answer = {"outcome": "measured", "reason": ""}
+    try:
+        trees = {arm.tree: _tree(manifest["trees"][arm.tree]) for arm in arms}
+        stores = [cell.store] if cell.store else []
+        cases = select_cases([cell.workload], [cell.payload], stores, quick=False)
+        limit = 60 * cell.minutes
+        bench = Bench(folder, results, manifest["release"], trees, TMPFS, limit, environments)
+        run_benchmark(bench, cases, arms, Lines())
+    except BenchError as error:
+        answer = {"outcome": "failed", "reason": " ".join(str(error).split())}
+    answer["time"] = now()
+    answer["fingerprint"] = this_machine().fingerprint
+    answer["python"] = platform.python_version()
+    answer["rows"] = results.read_text(encoding="utf-8") if results.exists() else HEADER
+    shutil.rmtree(folder)
+    return answer
+
+
+def _arms(name: str) -> tuple[Arm, ...]:
+    return tuple(arm for arm in ARMS if arm.name in (*CONTROLS, name))
+
+
+def _tree(packed: dict[str, str]) -> Tree:
+    """A tree from its wheel, which is unpacked once to prove what environments import."""
+    wheel = ROOT / packed["wheel"]
+    source = ROOT / "trees" / wheel.parent.name
+    if not source.exists():
+        source.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=source.parent) as partial:
+            with zipfile.ZipFile(wheel) as files:
+                files.extractall(partial)
+            with contextlib.suppress(OSError):  # another task was first
+                Path(partial).rename(source)
+            Path(partial).mkdir(exist_ok=True)
+    return Tree(source, wheel, packed["series"])
+
+
+def join_cells(files: Iterable[Path], folder: Path) -> dict[str, str]:
+    """All rows of several files, each once, and a picture of them by machine."""
+    joined = folder / "joined.tsv"
+    joined.write_text(HEADER, encoding="utf-8")
+    merge_rows(joined, [row for file in files for row in load_rows(file)])
+    picture = draw_machines(compare_machines(load_rows(joined)))
+    return {
+        "rows": joined.read_text(encoding="utf-8"),
+        "picture": picture.decode() if picture else "",
+    }
+
+
+def compare_machines(rows: list[Row]) -> dict[Environment, list[Contrast]]:
+    """Contrasts by environment: nothing is compared across machines or Pythons."""
+    ordered = sorted(rows, key=environment)
+    return {
+        where: compare_arms(select(list(members), where).rows)
+        for where, members in itertools.groupby(ordered, key=environment)
+    }
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    if "cell" in job:
+        cell, folder = Cell(**job["cell"]), Path(job["folder"])
+        answer = measure_cell(cell, folder, Path(job["environments"]))
+    else:
+        answer = join_cells(map(Path, job["files"]), Path(job["folder"]))
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,316 @@
+"""The sweep: the benchmark in cells, which Metaflow takes to as many machines as there are.
+
+A cell is one arm beside stock, one workload, one payload, one Python, one machine type. Metaflow
+schedules the cells (bench/sweep_flow.py), a task measures its cell with the code of `make bench`
+(bench/cell.py), and this module does what comes before and after: it reads bench/sweep.toml, packs
+what a task needs into one archive, starts or resumes the flow, and adds what it found to the
+results. Rows carry the fingerprint of the machine that measured them, so nothing is compared
+across machines (bench/statistics.py).
+
+Metaflow gives all tasks of a step one set of resources, so there is one run for each machine type.
+"""
+
+import gzip
+import hashlib
+import importlib.metadata
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import tomllib
+import uv
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.arms import select_arms
+from bench.environments import ROOT, Environment, Tree, clean_environment
+from bench.errors import BenchError
+from bench.records import load_records, write_records
+from bench.results import load_rows, merge_rows
+from bench.workloads import select_cases
+
+PLAN = Path(__file__).with_name("sweep.toml")
+FLOW = Path(__file__).with_name("sweep_flow.py")
+OUTCOMES = Path("data", "sweep.tsv")
+NAME = "SweepFlow"
+# What tasks need of this project: the code that measures, and the versions it runs with.
+CODE = ("pyproject.toml", "uv.lock", "bench/**/*.py")
+# Clouds are asked for so many cells at once; a cell there has its machine to itself.
+CLOUD_CELLS = 16
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Machine(_Strict):
+    """A machine type: settings of the decorator that gets it; without any, the machine at hand."""
+
+    kubernetes: dict[str, str | int] | None = None
+    batch: dict[str, str | int] | None = None
+
+    @property
+    def backend(self) -> str | None:
+        return next(
+            (one for one in ("kubernetes", "batch") if getattr(self, one) is not None), None
+        )
+
+    @property
+    def decorator(self) -> str | None:
+        """What Metaflow's `--with` takes."""
+        if self.backend is None:
+            return None
+        settings = ",".join(f"{k}={v}" for k, v in getattr(self, self.backend).items())
+        return f"{self.backend}:{settings}" if settings else self.backend
+
+
+class Block(_Strict):
+    """A block of cells: everything in it times everything."""
+
+    arms: tuple[str, ...]
+    # Payloads by workload.
+    measure: dict[str, tuple[str, ...]]
+    stores: tuple[str, ...] = ()
+    pythons: tuple[str, ...]
+    machines: tuple[str, ...]
+
+
+class Plan(_Strict):
+    """bench/sweep.toml."""
+
+    minutes: float
+    cells: tuple[Block, ...]
+    machines: dict[str, Machine]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one task measures; `store` is empty where the workload decides."""
+
+    arm: str
+    workload: str
+    payload: str
+    store: str
+    python: str
+    machine: str
+    minutes: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """data/sweep.tsv: what became of a cell. The columns are these fields, in order."""
+
+    time: str  # of the end of its task: UTC, ISO 8601; of the merge, if the task was lost
+    sweep: str  # hash of what travelled to the task, 12 hex digits
+    run: str  # of the flow
+    arm: str
+    workload: str
+    payload: str
+    store: str
+    python: str  # as asked for
+    machine: str  # type, as asked for
+    outcome: str  # measured, failed (the task says why), lost (there is no task to say why)
+    reason: str  # of a cell that was not measured
+    fingerprint: str  # of the machine that the task ran on; "-" if it cannot say
+    rows: int  # in data/results.tsv
+
+
+def load_plan(path: Path) -> Plan:
+    """Raises BenchError for a file that is missing or says what cannot be."""
+    try:
+        plan = Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror}: name another --plan") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path} is not TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BenchError(f"{path}: {where}: {first['msg']}: see bench/sweep.toml") from None
+    for name in (name for block in plan.cells for name in block.machines):
+        if name not in plan.machines:
+            raise BenchError(f"{path}: there is no machine {name!r}: add [machines.{name}]")
+    return plan
+
+
+def plan_cells(plan: Plan, topics: Iterable[str]) -> list[Cell]:
+    """All cells, in order, each once. Raises BenchError for one that nothing could measure."""
+    topics = list(topics)
+    found: dict[Cell, None] = {}
+    for block in plan.cells:
+        select_arms(block.arms, topics)
+        for cell in _block_cells(block, plan.minutes):
+            found[cell] = None
+    return list(found)
+
+
+def _block_cells(block: Block, minutes: float) -> Iterator[Cell]:
+    for workload, payloads in block.measure.items():
+        for payload in payloads:
+            for store in block.stores or ("",):
+                select_cases([workload], [payload], [store] if store else [], quick=False)
+                for machine in block.machines:
+                    for python in block.pythons:
+                        for arm in block.arms:
+                            what = arm, workload, payload, store
+                            yield Cell(*what, python, machine, minutes)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What travels to the tasks."""
+
+    path: Path
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return self.sha256[:12]
+
+
+def pack_archive(
+    folder: Path, cells: Sequence[Cell], trees: Mapping[str, Tree], release: str
+) -> Archive:
+    """One file with the arms' wheels, the code that measures, and the cells.
+
+    The same content gives the same bytes, and so the same sweep: its hash is its name.
+    """
+    files = {str(file.relative_to(ROOT)): file for one in CODE for file in sorted(ROOT.glob(one))}
+    manifest: dict[str, Any] = {
+        "release": release,
+        "uv": importlib.metadata.version("uv"),
+        "trees": {},
+        "cells": [asdict(cell) for cell in cells],
+    }
+    for name, tree in trees.items():
+        # The folder's name is the commit of the tree; environments are told apart by it.
+        wheel = f"wheels/{tree.wheel.parent.name}/{tree.wheel.name}"
+        files[wheel] = tree.wheel
+        manifest["trees"][name] = {"wheel": wheel, "series": tree.series}
+    content = io.BytesIO()
+    with (
+        gzip.GzipFile("", "wb", 6, content, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as tar,
+    ):
+        _add(tar, "manifest.json", json.dumps(manifest, indent=1).encode())
+        for name, file in files.items():
+            _add(tar, name, file.read_bytes())
+    sha256 = hashlib.sha256(content.getvalue()).hexdigest()
+    path = folder / f"{sha256[:12]}.tar.gz"
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(content.getvalue())
+    partial.replace(path)
+    return Archive(path, sha256)
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep on one machine type: how its flow is run, and where it left off."""
+
+    folder: Path
+    environment: Environment  # of the flow: stock Metaflow at the pin
+    archive: Archive
+    machine: str
+    settings: Machine
+    cells: int
+
+    @property
+    def run_id(self) -> Path:
+        """Holds the id of the run that is not finished, or whose rows are not merged."""
+        return self.folder / f"{self.archive.name}-{self.machine}.run"
+
+    def command(self, *command: str) -> list[str]:
+        """The flow with a command of Metaflow's."""
+        top = ["--quiet", "--no-pylint"]
+        if self.settings.decorator:
+            top += ["--with", self.settings.decorator]
+        return [str(self.environment.python), str(FLOW), *top, *command]
+
+    def run_command(self, cells_at_once: int) -> list[str]:
+        """Start the run, or go on with the one that was not finished."""
+        limits = ["--max-workers", str(cells_at_once), "--max-num-splits", str(self.cells)]
+        limits += ["--run-id-file", str(self.run_id), "--tag", f"sweep:{self.archive.name}"]
+        if self.run_id.exists():
+            return self.command("resume", "--origin-run-id", self.run_id.read_text(), *limits)
+        here = [] if self.settings.backend else ["--folder", str(self.folder)]
+        return self.command("run", *self._parameters(), *here, *limits)
+
+    def _parameters(self) -> list[str]:
+        return ["--archive", str(self.archive.path), *self._small_parameters()]
+
+    def _small_parameters(self) -> list[str]:
+        return ["--sha256", self.archive.sha256, "--machine", self.machine]
+
+    def environ(self) -> dict[str, str]:
+        """Of the flow's processes: on this machine a store of its own, else what the user set."""
+        own = {"SWEEP_ARCHIVE": str(self.archive.path), "SWEEP_SHA256": self.archive.sha256}
+        own |= {"SWEEP_MACHINE": self.machine}
+        if self.settings.backend:
+            return dict(os.environ) | own
+        store = str(self.folder)
+        own |= {"METAFLOW_DATASTORE_SYSROOT_LOCAL": store, "METAFLOW_HOME": store}
+        return clean_environment(SWEEP_UV=uv.find_uv_bin(), **own)
+
+
+def run_sweep(sweep: Sweep, cells_at_once: int) -> None:
+    """Run the flow to its end. Raises BenchError if it stops before."""
+    command = sweep.run_command(cells_at_once)
+    done = subprocess.run(command, cwd=sweep.folder, env=sweep.environ(), stdout=sys.stderr)
+    if done.returncode:
+        raise BenchError("the flow stopped, see above: the same command goes on where it did")
+
+
+def collect(sweep: Sweep, run: str, results: Path, outcomes: Path) -> list[Outcome]:
+    """Add what a finished run found, unless it is there; returns what became of its cells.
+
+    Raises BenchError for a run that is not finished.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "join.pickle")
+        command = sweep.command("dump", f"{run}/join", "--include", "rows,outcomes", "--file")
+        done = subprocess.run(
+            [*command, str(file)],
+            cwd=sweep.folder,
+            env=sweep.environ(),
+            capture_output=True,
+            text=True,
+        )
+        found = pickle.loads(file.read_bytes()) if not done.returncode else {}
+        if not found:
+            raise BenchError(f"run {run} has no joined rows: let it finish, then collect it")
+        (joined,) = found.values()
+        rows = Path(folder, "results.tsv")
+        rows.write_text(joined["rows"], encoding="utf-8")
+        merge_rows(results, load_rows(rows))
+    return _merge_outcomes(outcomes, [_outcome(one) for one in joined["outcomes"]])
+
+
+def _outcome(found: Mapping[str, Any]) -> Outcome:
+    return Outcome(**{field.name: found[field.name] for field in fields(Outcome)})
+
+
+def load_outcomes(path: Path) -> list[Outcome]:
+    """Raises BenchError for a file that is missing or foreign."""
+    return load_records(path, Outcome, "make it with make sweep")
+
+
+def _merge_outcomes(path: Path, added: Sequence[Outcome]) -> list[Outcome]:
+    """Add those that are not there: a cell has one outcome in a run."""
+    known = load_outcomes(path) if path.exists() else []
+    write_records(path, Outcome, list(dict.fromkeys([*known, *added])))
+    return list(added)

@@ -1,0 +1,249 @@
+"""The sweep as a Metaflow flow: one task for each cell. `make sweep` runs it; see bench/sweep.py.
+
+A task needs Python >= 3.10, this file, and what the archive holds: the wheels of the arms and the
+code that measures, with its lock file. It checks the archive's hash and lets uv, which pip brings,
+make the bench's own environment from the package index, with the cell's Python. So any image with
+a Python and pip will do, and none of our wheels needs an index.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from base64 import b64encode
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+# The folder of this file has a statistics.py, which is not the standard library's.
+sys.path[:] = [one for one in sys.path if Path(one).resolve() != Path(__file__).resolve().parent]
+
+from metaflow.cards import Image, Markdown  # noqa: E402
+
+from metaflow import (  # noqa: E402
+    Flow,
+    FlowSpec,
+    IncludeFile,
+    Parameter,
+    card,
+    catch,
+    current,
+    namespace,
+    retry,
+    step,
+    timeout,
+)
+
+# What the tasks of this flow run with must not decide what is measured.
+DROPPED = ("PYTHON", "VIRTUAL_ENV", "UV_PROJECT")
+
+
+class Lost(Exception):
+    """The process of the bench was killed: another attempt may be luckier."""
+
+
+class Failed(Exception):
+    """The process of the bench says why it ended: another attempt would say the same."""
+
+
+class SweepFlow(FlowSpec):
+    """Measure cells of the sweep on machines of one type."""
+
+    # Deployments to Argo Workflows and Step Functions take a file by its default only.
+    archive = IncludeFile(
+        "archive",
+        is_text=False,
+        default=os.environ.get("SWEEP_ARCHIVE"),
+        help="What the tasks need, as `make sweep` packs it.",
+    )
+    sha256 = Parameter("sha256", default=os.environ.get("SWEEP_SHA256", ""), help="Of the archive.")
+    machine = Parameter(
+        "machine", default=os.environ.get("SWEEP_MACHINE", ""), help="Type whose cells to measure."
+    )
+    folder = Parameter(
+        "folder", default="", help="Where tasks keep their environments; by default they do not."
+    )
+
+    @step
+    def start(self) -> None:
+        check(self.archive, self.sha256)
+        with tarfile.open(fileobj=io.BytesIO(self.archive)) as files:
+            manifest = json.load(files.extractfile("manifest.json"))  # type: ignore[arg-type]
+        self.cells = [one for one in manifest["cells"] if one["machine"] == self.machine]
+        self.next(self.measure, foreach="cells")
+
+    # A lost task is tried once more, and then costs its cell alone.
+    @catch(var="lost", print_exception=False)
+    @retry(times=1, minutes_between_retries=0)
+    @timeout(hours=6)
+    @step
+    def measure(self) -> None:
+        with Home(self.archive, self.sha256, self.folder) as home:
+            cell = home.folder / "cells" / name_of(self.input)
+            cell.mkdir(parents=True, exist_ok=True)
+            job = {"cell": self.input, "folder": str(cell)}
+            try:
+                self.found = home.run(self.input["python"], job)
+            except Failed as error:
+                self.found = unmeasured("failed", error)
+        self.next(self.join)
+
+    @card(type="blank")
+    @step
+    def join(self, inputs: Any) -> None:
+        inputs = list(inputs)
+        cells = inputs[0].cells
+        self.outcomes, texts = [], other_rows(inputs[0].sha256)
+        for one in inputs:
+            found = one.found if one.lost is None else unmeasured("lost", one.lost)
+            texts.append(found["rows"])
+            self.outcomes.append(outcome(cells[one.index], found, inputs[0].sha256))
+        with Home(inputs[0].archive, inputs[0].sha256, inputs[0].folder) as home:
+            joined = home.join(texts)
+        self.rows = joined["rows"]
+        show(joined["picture"], self.outcomes)
+        self.next(self.end)
+
+    @step
+    def end(self) -> None:
+        pass
+
+
+def check(archive: bytes, sha256: str) -> None:
+    found = hashlib.sha256(archive).hexdigest()
+    if found != sha256:
+        raise ValueError(f"the archive arrived with sha256 {found} instead of {sha256}")
+
+
+def name_of(cell: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(cell, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Home:
+    """The unpacked archive, and what is made from it: kept in `folder`, if one is named."""
+
+    def __init__(self, archive: bytes, sha256: str, folder: str) -> None:
+        check(archive, sha256)
+        self.kept = bool(folder)
+        self.folder = Path(folder or tempfile.mkdtemp(prefix="sweep-"))
+        self.files = self.folder / "archives" / sha256[:12]
+        if not self.files.is_dir():
+            self.files.parent.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(dir=self.files.parent))
+            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                tar.extractall(partial)
+            try:
+                partial.rename(self.files)
+            except OSError:  # another task was first
+                shutil.rmtree(partial)
+
+    def __enter__(self) -> "Home":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, python: str, job: dict[str, Any]) -> dict[str, Any]:
+        """The answer of bench/cell.py to a job, under this Python."""
+        environment = self.folder / f"python-{python}"
+        env = {k: v for k, v in os.environ.items() if not k.startswith(DROPPED)}
+        sync = [self._uv(), "sync", "--quiet", "--locked", "--no-dev", "--no-install-project"]
+        self._call([*sync, "--python", python], env | {"UV_PROJECT_ENVIRONMENT": str(environment)})
+        job = {**job, "environments": str(self.folder / "environments")}
+        command = [str(environment / "bin" / "python"), "-m", "bench.cell", json.dumps(job)]
+        found: dict[str, Any] = json.loads(self._call(command, env).splitlines()[-1])
+        return found
+
+    def _call(self, command: list[str], env: dict[str, str]) -> str:
+        """What a command prints, while the task's log shows what it says."""
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, cwd=self.files, env=env, stdout=pipe, stderr=pipe, text=True
+        ) as process:
+            said = []
+            for line in process.stderr or ():
+                print(line, end="", file=sys.stderr, flush=True)
+                said.append(line.strip())
+            answer = process.stdout.read() if process.stdout else ""
+        if process.returncode < 0:
+            raise Lost(f"the process that measured ended by signal {-process.returncode}")
+        if process.returncode:
+            raise Failed(reason(said) or f"exit code {process.returncode}")
+        return answer
+
+    def join(self, texts: list[str]) -> dict[str, Any]:
+        """Rows of several results as one, and their picture."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        files = [folder / f"{number}.tsv" for number in range(len(texts))]
+        for file, text in zip(files, texts, strict=True):
+            file.write_text(text, encoding="utf-8")
+        found = self.run(
+            f"{sys.version_info[0]}.{sys.version_info[1]}",
+            {"files": [str(file) for file in files if file.stat().st_size], "folder": str(folder)},
+        )
+        shutil.rmtree(folder)
+        return found
+
+    def _uv(self) -> str:
+        """The version that the lock file was made for: that of the project, or from the index."""
+        if "SWEEP_UV" in os.environ:
+            return os.environ["SWEEP_UV"]
+        target = self.folder / "uv"
+        if not (target / "bin" / "uv").exists():
+            version = json.loads((self.files / "manifest.json").read_text())["uv"]
+            install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target)]
+            subprocess.run([*install, f"uv=={version}"], check=True)
+        return str(target / "bin" / "uv")
+
+
+def reason(said: list[str]) -> str:
+    """From the last line that says error on; else the last line."""
+    lines = [line for line in said if line]
+    begin = max((n for n, line in enumerate(lines) if line.startswith("error")), default=-1)
+    return " ".join(lines[begin:])
+
+
+def unmeasured(kind: str, error: object) -> dict[str, Any]:
+    why = " ".join(str(error).split())[:300]
+    time = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"outcome": kind, "reason": why, "time": time, "fingerprint": "-", "rows": ""}
+
+
+def outcome(cell: dict[str, Any], found: dict[str, Any], sha256: str) -> dict[str, Any]:
+    """A line of data/sweep.tsv."""
+    rows = max(0, found["rows"].count("\n") - 1)
+    return {**cell, **found, "python": cell["python"], "rows": rows} | {
+        "sweep": sha256[:12],
+        "run": current.run_id,
+        "store": cell["store"] or "-",
+    }
+
+
+def other_rows(sha256: str) -> list[str]:
+    """Those of this sweep's runs on other machine types, for the picture."""
+    namespace(None)
+    runs = Flow(current.flow_name).runs(f"sweep:{sha256[:12]}")
+    return [run["join"].task.data.rows for run in runs if run.successful]
+
+
+def show(picture: str, outcomes: list[dict[str, Any]]) -> None:
+    """The card."""
+    measured = sum(one["outcome"] == "measured" for one in outcomes)
+    current.card.append(Markdown(f"## {measured} of {len(outcomes)} cells measured"))
+    if picture:
+        source = b64encode(picture.encode()).decode()
+        current.card.append(Image(f"data:image/svg+xml;base64,{source}"))
+    for one in outcomes:
+        if one["outcome"] != "measured":
+            what = ", ".join(one[name] for name in ("arm", "workload", "payload", "python"))
+            current.card.append(Markdown(f"- {what}: {one['outcome']}: {one['reason']}"))
+
+
+if __name__ == "__main__":
+    SweepFlow()

@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Door: measure cells on many machines, as a Metaflow flow."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+import door
+from bench.arms import ARMS, CONTROLS
+from bench.environments import Packages
+from bench.errors import BenchError
+from bench.report import RESULTS
+from bench.session import one_benchmark
+from bench.sweep import (
+    CLOUD_CELLS,
+    OUTCOMES,
+    PLAN,
+    Outcome,
+    Sweep,
+    collect,
+    load_plan,
+    pack_archive,
+    plan_cells,
+    run_sweep,
+)
+from patchstack.project import Project
+from patchstack.series import load_series
+
+Names = list[str]
+
+
+def sweep(
+    machine: Annotated[
+        Names, typer.Option(help="Machine types of the plan.", show_default="this machine")
+    ] = [],  # noqa: B006
+    plan: Annotated[Path, typer.Option(help="Cells and machine types.")] = PLAN,
+    cells_at_once: Annotated[
+        int | None,
+        typer.Option(min=1, show_default="1 on this machine, where they disturb each other"),
+    ] = None,
+    collect_run: Annotated[
+        str | None, typer.Option("--collect", help="Only add what this finished run found.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Result file to add to.", show_default="data/results.tsv")
+    ] = None,
+) -> None:
+    """Measure the cells of a plan as a Metaflow flow, and add what was found to data/.
+
+    A cell is one arm beside stock, a workload, a payload, a Python and a machine type; it is
+    measured as `make bench` measures. If it is interrupted, the same command goes on. Cells that
+    failed are in data/sweep.tsv, with their reasons.
+    """
+    project = door.project()
+    out = results or project.root / RESULTS
+    outcomes = out.with_name(OUTCOMES.name)
+    for one in _sweeps(project, plan, machine):
+        if collect_run is None:
+            _run(project, one, cells_at_once)
+        run = collect_run or one.run_id.read_text()
+        _show(collect(one, run, out, outcomes))
+        one.run_id.unlink(missing_ok=True)
+
+
+def _sweeps(project: Project, file: Path, machines: Names) -> list[Sweep]:
+    series = load_series(project)
+    plan = load_plan(file)
+    cells = plan_cells(plan, [topic.name for topic in series.topics])
+    for name in machines:
+        if name not in plan.machines:
+            raise BenchError(
+                f"there is no machine {name!r}: choose from {', '.join(plan.machines)}"
+            )
+    chosen = machines or [name for name, one in plan.machines.items() if one.backend is None]
+    wanted = {*CONTROLS, *(cell.arm for cell in cells)}
+    trees = door.trees(project, series, [arm.tree for arm in ARMS if arm.name in wanted])
+    folder = project.build / "sweep"
+    archive = pack_archive(folder, cells, trees, series.pin.release)
+    found = []
+    for name in chosen:
+        settings = plan.machines[name]
+        packages = Packages(("kubernetes",) if settings.backend == "kubernetes" else ())
+        environment = door.environments(project).provide(trees["upstream"], packages)
+        count = sum(cell.machine == name for cell in cells)
+        found.append(Sweep(folder, environment, archive, name, settings, count))
+    return found
+
+
+def _run(project: Project, one: Sweep, cells_at_once: int | None) -> None:
+    remote = one.settings.backend is not None
+    what = "going on with" if one.run_id.exists() else "sweeping"
+    door.progress.print(f"{what} {one.cells} cells on {one.machine}", markup=False)
+    try:
+        if remote:
+            run_sweep(one, cells_at_once or CLOUD_CELLS)
+        else:
+            # Not while `make bench` runs here.
+            with one_benchmark(project.build / "bench"):
+                run_sweep(one, cells_at_once or 1)
+    except KeyboardInterrupt:
+        door.progress.print("interrupted: the same command goes on where this one stopped")
+        sys.exit(130)
+
+
+def _show(outcomes: list[Outcome]) -> None:
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    for title in ("arm", "workload", "payload", "python", "machine", "outcome", "rows", "reason"):
+        table.add_column(title, justify="right" if title == "rows" else "left")
+    for one in outcomes:
+        what = (one.arm, one.workload, one.payload, one.python, one.machine)
+        table.add_row(*what, one.outcome, str(one.rows), one.reason)
+    door.show(table)
+    counts = Counter(one.outcome for one in outcomes)
+    door.out.print(", ".join(f"{count} {what}" for what, count in counts.items()), markup=False)
+
+
+if __name__ == "__main__":
+    door.run(sweep)
