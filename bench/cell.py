@@ -1,18 +1,17 @@
-"""What a task of the sweep runs, in the bench's own environment: measure a cell, join cells.
+"""What a task of the sweep runs, in the bench's own environment: measure a cell.
 
 `python -m bench.cell JOB`, JOB being JSON, in the folder of an unpacked archive (bench/sweep.py):
 that folder holds this package, and no other. Prints its answer as JSON.
 """
 
 import contextlib
-import itertools
+import fcntl
 import json
 import platform
 import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,10 @@ from bench.arms import ARMS, CONTROLS, Arm
 from bench.environments import ROOT, Tree
 from bench.errors import BenchError
 from bench.machine import this_machine
-from bench.plots import draw_machines
-from bench.results import HEADER, Row, load_rows, merge_rows
+from bench.results import HEADER
 from bench.runner import Bench, run_benchmark
 from bench.schedule import Step
 from bench.session import now
-from bench.statistics import Contrast, Environment, compare_arms, environment, select
 from bench.sweep import Cell
 from bench.workloads import select_cases
 
@@ -51,6 +48,7 @@ def measure_cell(cell: Cell, folder: Path, environments: Path) -> dict[str, Any]
     arms = _arms(cell.arm)
     results = folder / "results.tsv"
     answer = {"outcome": "measured", "reason": ""}
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         trees = {arm.tree: _tree(manifest["trees"][arm.tree]) for arm in arms}
         stores = [cell.store] if cell.store else []
@@ -58,6 +56,8 @@ def measure_cell(cell: Cell, folder: Path, environments: Path) -> dict[str, Any]
         limit = 60 * cell.minutes
         bench = Bench(folder, results, manifest["release"], trees, TMPFS, limit, environments)
         run_benchmark(bench, cases, arms, Lines())
+        if not results.exists():
+            raise BenchError("no round fits into the time given: give more minutes in the plan")
     except BenchError as error:
         answer = {"outcome": "failed", "reason": " ".join(str(error).split())}
     answer["time"] = now()
@@ -87,34 +87,13 @@ def _tree(packed: dict[str, str]) -> Tree:
     return Tree(source, wheel, packed["series"])
 
 
-def join_cells(files: Iterable[Path], folder: Path) -> dict[str, str]:
-    """All rows of several files, each once, and a picture of them by machine."""
-    joined = folder / "joined.tsv"
-    joined.write_text(HEADER, encoding="utf-8")
-    merge_rows(joined, [row for file in files for row in load_rows(file)])
-    picture = draw_machines(compare_machines(load_rows(joined)))
-    return {
-        "rows": joined.read_text(encoding="utf-8"),
-        "picture": picture.decode() if picture else "",
-    }
-
-
-def compare_machines(rows: list[Row]) -> dict[Environment, list[Contrast]]:
-    """Contrasts by environment: nothing is compared across machines or Pythons."""
-    ordered = sorted(rows, key=environment)
-    return {
-        where: compare_arms(select(list(members), where).rows)
-        for where, members in itertools.groupby(ordered, key=environment)
-    }
-
-
 def main() -> None:
     job = json.loads(sys.argv[1])
-    if "cell" in job:
-        cell, folder = Cell(**job["cell"]), Path(job["folder"])
+    cell, folder = Cell(**job["cell"]), Path(job["folder"])
+    # An attempt whose task was lost may still run, until it finds nobody to tell.
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         answer = measure_cell(cell, folder, Path(job["environments"]))
-    else:
-        answer = join_cells(map(Path, job["files"]), Path(job["folder"]))
     print(json.dumps(answer))
 
 

@@ -84,11 +84,8 @@ class SweepFlow(FlowSpec):
     @step
     def measure(self) -> None:
         with Home(self.archive, self.sha256, self.folder) as home:
-            cell = home.folder / "cells" / name_of(self.input)
-            cell.mkdir(parents=True, exist_ok=True)
-            job = {"cell": self.input, "folder": str(cell)}
             try:
-                self.found = home.run(self.input["python"], job)
+                self.found = home.measure(self.input)
             except Failed as error:
                 self.found = unmeasured("failed", error)
         self.next(self.join)
@@ -101,7 +98,8 @@ class SweepFlow(FlowSpec):
         self.outcomes, texts = [], other_rows(inputs[0].sha256)
         for one in inputs:
             found = one.found if one.lost is None else unmeasured("lost", one.lost)
-            texts.append(found["rows"])
+            if found["rows"]:
+                texts.append(found["rows"])
             self.outcomes.append(outcome(cells[one.index], found, inputs[0].sha256))
         with Home(inputs[0].archive, inputs[0].sha256, inputs[0].folder) as home:
             joined = home.join(texts)
@@ -120,16 +118,12 @@ def check(archive: bytes, sha256: str) -> None:
         raise ValueError(f"the archive arrived with sha256 {found} instead of {sha256}")
 
 
-def name_of(cell: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(cell, sort_keys=True).encode()).hexdigest()[:12]
-
-
 class Home:
     """The unpacked archive, and what is made from it: kept in `folder`, if one is named."""
 
     def __init__(self, archive: bytes, sha256: str, folder: str) -> None:
         check(archive, sha256)
-        self.kept = bool(folder)
+        self.sha256, self.kept = sha256, bool(folder)
         self.folder = Path(folder or tempfile.mkdtemp(prefix="sweep-"))
         self.files = self.folder / "archives" / sha256[:12]
         if not self.files.is_dir():
@@ -149,14 +143,37 @@ class Home:
         if not self.kept:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def run(self, python: str, job: dict[str, Any]) -> dict[str, Any]:
-        """The answer of bench/cell.py to a job, under this Python."""
+    def measure(self, cell: dict[str, Any]) -> dict[str, Any]:
+        """What bench/cell.py says of a cell."""
+        name = hashlib.sha256(json.dumps([self.sha256, cell]).encode()).hexdigest()[:12]
+        job = {
+            "cell": cell,
+            "folder": str(self._made("cells") / name),
+            "environments": str(self.folder / "environments"),
+        }
+        return self._run(cell["python"], "bench.cell", job)
+
+    def join(self, texts: list[str]) -> dict[str, Any]:
+        """What bench/join.py makes of the rows of several cells."""
+        with tempfile.TemporaryDirectory(dir=self._made("joins")) as folder:
+            files = [Path(folder, f"{number}.tsv") for number in range(len(texts))]
+            for file, text in zip(files, texts, strict=True):
+                file.write_text(text, encoding="utf-8")
+            job = {"files": list(map(str, files)), "joined": str(Path(folder, "joined.tsv"))}
+            return self._run(f"{sys.version_info[0]}.{sys.version_info[1]}", "bench.join", job)
+
+    def _made(self, name: str) -> Path:
+        path = self.folder / name
+        path.mkdir(exist_ok=True)
+        return path
+
+    def _run(self, python: str, module: str, job: dict[str, Any]) -> dict[str, Any]:
+        """A module of the archive's bench under this Python; its answer."""
         environment = self.folder / f"python-{python}"
         env = {k: v for k, v in os.environ.items() if not k.startswith(DROPPED)}
         sync = [self._uv(), "sync", "--quiet", "--locked", "--no-dev", "--no-install-project"]
         self._call([*sync, "--python", python], env | {"UV_PROJECT_ENVIRONMENT": str(environment)})
-        job = {**job, "environments": str(self.folder / "environments")}
-        command = [str(environment / "bin" / "python"), "-m", "bench.cell", json.dumps(job)]
+        command = [str(environment / "bin" / "python"), "-m", module, json.dumps(job)]
         found: dict[str, Any] = json.loads(self._call(command, env).splitlines()[-1])
         return found
 
@@ -176,19 +193,6 @@ class Home:
         if process.returncode:
             raise Failed(reason(said) or f"exit code {process.returncode}")
         return answer
-
-    def join(self, texts: list[str]) -> dict[str, Any]:
-        """Rows of several results as one, and their picture."""
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        files = [folder / f"{number}.tsv" for number in range(len(texts))]
-        for file, text in zip(files, texts, strict=True):
-            file.write_text(text, encoding="utf-8")
-        found = self.run(
-            f"{sys.version_info[0]}.{sys.version_info[1]}",
-            {"files": [str(file) for file in files if file.stat().st_size], "folder": str(folder)},
-        )
-        shutil.rmtree(folder)
-        return found
 
     def _uv(self) -> str:
         """The version that the lock file was made for: that of the project, or from the index."""
@@ -210,7 +214,8 @@ def reason(said: list[str]) -> str:
 
 
 def unmeasured(kind: str, error: object) -> dict[str, Any]:
-    why = " ".join(str(error).split())[:300]
+    # Of an exception that @catch holds, the last line is what is not traceback.
+    why = str(error).strip().splitlines()[-1][:300]
     time = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"outcome": kind, "reason": why, "time": time, "fingerprint": "-", "rows": ""}
 

@@ -1,0 +1,249 @@
+"""The sweep: a real flow under the pinned Metaflow, over stand-ins that are quick to measure."""
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from hera.workflows.models import WorkflowTemplate
+from sandbox import ROOT
+from test_benchmark import make_tree
+
+from bench.arms import SERIES, UPSTREAM
+from bench.environments import Environments, Packages, Tree
+from bench.errors import BenchError
+from bench.machine import this_machine
+from bench.results import load_rows
+from bench.servers import serve
+from bench.sweep import (
+    PLAN,
+    Cell,
+    Machine,
+    Sweep,
+    collect,
+    load_outcomes,
+    load_plan,
+    pack_archive,
+    plan_cells,
+    run_sweep,
+)
+from patchstack.prefix import prefix
+from patchstack.project import Project
+from patchstack.series import load_series
+from patchstack.source import pinned_source
+
+HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
+# What kills the task that measures 8 tasks: its process is the ancestor that runs a step.
+KILL = """
+    if len(iterable) == 8:
+        import signal
+        pid = os.getpid()
+        while b"sweep_flow.py\\0" not in open(f"/proc/{pid}/cmdline", "rb").read():
+            pid = int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+        os.kill(pid, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+CELLS = [
+    Cell("patched", "parallel_map", payload, "", python, "here", 0.2)
+    for payload, python in (("1 task", "2.7"), ("1 task", HERE), ("8 tasks", HERE))
+]
+
+
+@pytest.fixture(scope="module")
+def release() -> Tree:
+    """Upstream at the pin."""
+    project = Project(ROOT)
+    series = load_series(project)
+    made = prefix(project, series, pinned_source(project, series.pin), ())
+    return Tree(made.tree, made.wheel, "-")
+
+
+@pytest.fixture
+def make_sweep(release, tmp_path, monkeypatch):
+    """A sweep of cells whose arms are stand-ins."""
+    monkeypatch.setenv("NOTE", str(tmp_path / "note"))
+    environments = Environments(Project(ROOT).build / "bench" / "environments")
+
+    def make(cells, machine="here", settings=None) -> Sweep:
+        settings = settings or Machine()
+        trees = {name: make_tree(tmp_path / name, name, KILL) for name in (UPSTREAM, SERIES)}
+        packages = Packages(("kubernetes",) if settings.backend == "kubernetes" else ())
+        environment = environments.provide(release, packages)
+        folder = tmp_path / "sweep"
+        archive = pack_archive(folder, cells, trees, "1.0")
+        assert archive == pack_archive(folder, cells, trees, "1.0")
+        return Sweep(folder, environment, archive, machine, settings, len(cells))
+
+    return make
+
+
+def test_a_killed_sweep_goes_on_and_every_cell_has_an_outcome(make_sweep, tmp_path) -> None:
+    sweep = make_sweep(CELLS)
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        killed = subprocess.Popen(
+            sweep.run_command(1),
+            cwd=sweep.folder,
+            env=sweep.environ(),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 240
+    while "/measure/4 (pid" not in log.read_text():  # the third cell
+        assert killed.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    first = sweep.run_id.read_text()
+
+    with pytest.raises(BenchError, match="has no joined rows: let it finish"):
+        collect(sweep, first, tmp_path / "results.tsv", tmp_path / "sweep.tsv")
+    assert not (tmp_path / "results.tsv").exists()
+    run_sweep(sweep, 1)
+    second = sweep.run_id.read_text()
+    assert second != first
+    outcomes = collect(sweep, second, tmp_path / "results.tsv", tmp_path / "sweep.tsv")
+
+    # A cell that fails is a line with its reason, and one that is lost costs nothing but itself.
+    missing, measured, lost = outcomes
+    assert [one.outcome for one in outcomes] == ["failed", "measured", "lost"]
+    assert "2.7" in missing.reason
+    assert "Task execution kept failing over 2 attempts" in lost.reason
+    assert {(one.sweep, one.run) for one in outcomes} == {(sweep.archive.name, second)}
+    assert load_outcomes(tmp_path / "sweep.tsv") == outcomes
+    # What was measured before the kill was not measured again, and by the code of `make bench`.
+    rows = load_rows(tmp_path / "results.tsv")
+    assert len(rows) == measured.rows > 0
+    assert len({row.session for row in rows}) == 1
+    assert {row.arm for row in rows} == {"stock", "stock-again", "patched"}
+    assert {row.machine for row in rows} == {this_machine().fingerprint} == {measured.fingerprint}
+    assert set((tmp_path / "note").read_text().split()) == {UPSTREAM, SERIES}
+
+    # Delivered again, nothing is added.
+    files = [tmp_path / "results.tsv", tmp_path / "sweep.tsv"]
+    before = [file.read_bytes() for file in files]
+    assert collect(sweep, second, *files) == outcomes
+    assert [file.read_bytes() for file in files] == before
+
+    (card,) = sweep.folder.rglob("*.html")
+    drawn = re.search(r"data:image/svg\+xml;base64,([\w+/=]+)", card.read_text())
+    assert drawn and b"</svg>" in base64.b64decode(drawn[1])
+
+
+def test_another_archive_than_the_one_sent_is_refused(make_sweep, capfd) -> None:
+    sweep = make_sweep(CELLS[:1])
+    other = replace(sweep, archive=replace(sweep.archive, sha256="0" * 64))
+    with pytest.raises(BenchError, match="the flow stopped, see above"):
+        run_sweep(other, 1)
+    assert f"arrived with sha256 {sweep.archive.sha256} instead of 0000" in capfd.readouterr().err
+
+
+def test_the_flow_compiles_for_argo_workflows(make_sweep, tmp_path) -> None:
+    plan = load_plan(PLAN)
+    name = "azure-d2s-v5"
+    cells = [replace(CELLS[0], machine=name)]
+    sweep = make_sweep(cells, name, plan.machines[name])
+    environments = Environments(Project(ROOT).build / "bench" / "environments")
+    with serve("s3", environments, tmp_path / "server") as server:
+        done = subprocess.run(
+            sweep.command("argo-workflows", "create", "--only-json"),
+            cwd=sweep.folder,
+            env=sweep.environ()
+            | server.settings
+            | {
+                "METAFLOW_DEFAULT_DATASTORE": "s3",
+                "METAFLOW_DATASTORE_SYSROOT_S3": server.root,
+                "METAFLOW_HOME": str(tmp_path),
+                "METAFLOW_USER": "bench",
+            },
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stderr
+    manifest = without_null(json.loads(done.stdout))
+    # Argo's models: what they do not know, they drop, and what is of another type, they refuse.
+    template = WorkflowTemplate.model_validate(manifest)
+    read = template.model_dump(by_alias=True, exclude_unset=True, mode="json")
+    assert without_null(read) == manifest
+
+    tasks = {one["name"]: one for one in manifest["spec"]["templates"]}
+    settings = plan.machines[name].kubernetes
+    assert tasks["measure"]["nodeSelector"] == {
+        "node.kubernetes.io/instance-type": "Standard_D2s_v5"
+    }
+    assert tasks["measure"]["container"]["image"] == settings["image"]
+    assert tasks["measure"]["container"]["resources"]["limits"]["cpu"] == str(settings["cpu"])
+    assert tasks["measure"]["retryStrategy"]["retryPolicy"] == "Always"
+    given = {one["name"]: one["value"] for one in manifest["spec"]["arguments"]["parameters"]}
+    assert json.loads(given["sha256"]) == sweep.archive.sha256
+    assert json.loads(given["machine"]) == name
+    included = json.loads(json.loads(given["archive"]))
+    assert included["size"] == sweep.archive.path.stat().st_size
+
+
+def without_null(value):
+    """Kubernetes reads null as absent."""
+    if isinstance(value, dict):
+        return {k: without_null(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [without_null(one) for one in value]
+    return value
+
+
+def test_the_plan_of_the_project_means_something() -> None:
+    plan = load_plan(PLAN)
+    series = load_series(Project(ROOT))
+    cells = plan_cells(plan, [topic.name for topic in series.topics])
+    assert len(set(cells)) == len(cells) > 0
+    assert {cell.machine for cell in cells} == set(plan.machines)
+    assert plan.machines["here"].decorator is None
+    assert plan.machines["aws-m7i-large"].decorator.startswith("batch:cpu=2,memory=6144,image=")
+    assert json.dumps([asdict(cell) for cell in cells])
+
+
+GOOD = """
+minutes = 1.0
+[machines.here]
+[[cells]]
+arms = ["patched"]
+measure = { import = ["with bytecode"] }
+pythons = ["3.11"]
+machines = ["here"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('machines = ["here"]', 'machines = ["there"]', "no machine 'there': add"),
+        ('["patched"]', '["pached"]', "there is no arm 'pached': choose from stock"),
+        ("import =", "imports =", "there is no workload 'imports': choose from"),
+        ("minutes = 1.0", "", "minutes: Field required"),
+        ("minutes = 1.0", "minutes = 1.0\nhours = 1", "hours: Extra inputs are not permitted"),
+        ("minutes = 1.0", "minutes =", "is not TOML"),
+    ],
+)
+def test_a_plan_that_means_nothing_is_refused(tmp_path: Path, old, new, message) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(GOOD)
+    assert len(plan_cells(load_plan(file), [])) == 1
+    file.write_text(GOOD.replace(old, new))
+    with pytest.raises(BenchError, match=message):
+        plan_cells(load_plan(file), [])
+
+
+def test_the_door_says_what_is_wrong_in_one_line() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), "--machine", "there"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("sweep: there is no machine 'there': choose from here, ")
+    assert done.stderr.count("\n") == 1
