@@ -15,6 +15,7 @@ from bench.newcomer import NEWCOMER, load_steps, newcomer_block
 from bench.peers import peers_block
 from bench.plots import IMPORTS_PLOT, JOIN_PLOT, PLOTS, draw_imports, draw_plots
 from bench.results import COSTS, NONE, PATCHED, PEER_WORKLOADS, Row, load_rows
+from bench.scale import SCALE, load_scale, scale_block
 from bench.statistics import Contrast, Selection, compare_arms, select_newest
 from bench.study import Study, load_study
 from bench.tables import (
@@ -122,6 +123,11 @@ def write_faults_table(root: Path) -> None:
     _write(root, _filled(root, {STATUS: {"faults": block}}))
 
 
+def write_scale_table(root: Path) -> None:
+    """Rebuild the table of what scheduling costs alone."""
+    _write(root, _filled(root, {STATUS: {"scale": scale_block(load_scale(root / SCALE))}}))
+
+
 def _documents(
     root: Path, selection: Selection, contrasts: Sequence[Contrast], plots: Files
 ) -> Files:
@@ -140,6 +146,7 @@ def _documents(
             "dependencies": _dependencies(load_dependencies(root / DEPENDENCIES)),
             "compat": compat_block(load_cells(root / COMPAT)),
             "faults": faults_block(load_faults(root / FAULTS)),
+            "scale": scale_block(load_scale(root / SCALE)),
         },
     }
     return _filled(root, blocks)

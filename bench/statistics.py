@@ -142,10 +142,20 @@ def measured(row: Row) -> tuple[str, str, str, str]:
 
 
 def select_newest(rows: Sequence[Row]) -> Selection:
-    """The rows of the newest environment; raises BenchError if there are no rows at all."""
+    """The rows of the newest release, from the environment that measured most of it.
+
+    Of several, the newest: a sweep adds a few rows of each of many environments, which must not
+    take the place of a whole benchmark. Raises BenchError if there are no rows at all.
+    """
     if not rows:
         raise BenchError("the result file holds no rows: run make bench")
-    return select(rows, environment(max(rows, key=attrgetter("time"))))
+    release = max(rows, key=attrgetter("time")).release
+    widths: dict[Environment, tuple[int, str]] = {}
+    current = [row for row in rows if row.release == release]
+    for where in {environment(row) for row in current}:
+        here = [row for row in current if environment(row) == where]
+        widths[where] = len(set(map(measured, here))), max(row.time for row in here)
+    return select(rows, max(widths, key=lambda one: widths[one]))
 
 
 def select(rows: Sequence[Row], chosen: Environment) -> Selection:

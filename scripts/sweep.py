@@ -13,7 +13,9 @@ import door
 from bench.arms import ARMS, CONTROLS
 from bench.environments import Packages
 from bench.errors import BenchError
-from bench.report import RESULTS
+from bench.report import RESULTS, write_scale_table
+from bench.results import STOCK
+from bench.scale import PATCHED, SCALE, WIDTHS, Scale, Subject, measure_scale, write_scale
 from bench.session import one_benchmark
 from bench.sweep import (
     CLOUD_CELLS,
@@ -45,6 +47,9 @@ def sweep(
     collect_run: Annotated[
         str | None, typer.Option("--collect", help="Only add what this finished run found.")
     ] = None,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Only time what scheduling costs: data/scale.tsv.")
+    ] = False,
     results: Annotated[
         Path | None, typer.Option(help="Result file to add to.", show_default="data/results.tsv")
     ] = None,
@@ -56,6 +61,9 @@ def sweep(
     failed are in data/sweep.tsv, with their reasons.
     """
     project = door.project()
+    if scale:
+        _scale(project)
+        return
     out = results or project.root / RESULTS
     outcomes = out.with_name(OUTCOMES.name)
     for one in _sweeps(project, plan, machine):
@@ -104,6 +112,26 @@ def _run(project: Project, one: Sweep, cells_at_once: int | None) -> None:
     except KeyboardInterrupt:
         door.progress.print("interrupted: the same command goes on where this one stopped")
         sys.exit(130)
+
+
+def _scale(project: Project) -> None:
+    """Time the scheduler under stock and the series, and rebuild the table of it."""
+    series = load_series(project)
+    arms = [arm for arm in ARMS if arm.name in (STOCK, PATCHED)]
+    trees = door.trees(project, series, [arm.tree for arm in arms])
+    environments = door.environments(project)
+    subjects = []
+    for arm in arms:
+        environment = environments.provide(trees[arm.tree], Packages())
+        subjects.append(Subject(arm.name, trees[arm.tree], environment, series.pin.release))
+    found: list[Scale] = []
+    for one in measure_scale(subjects, WIDTHS, project.build / "scale"):
+        door.progress.print(
+            f"{one.arm}, {one.width} {one.tasks} cells: scheduler {one.scheduler_seconds} s"
+        )
+        found.append(one)
+    write_scale(project.root / SCALE, found)
+    write_scale_table(project.root)
 
 
 def _show(outcomes: list[Outcome]) -> None:

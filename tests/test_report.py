@@ -17,6 +17,7 @@ from bench.import_times import Box, Import, boxes, write_imports
 from bench.plots import COLOURS, IMPORTS_PLOT, INK, JOIN_PLOT, PLOTS, Transfer, crossing
 from bench.report import write_report
 from bench.results import SWEEP, Row, append_rows
+from bench.scale import Scale, write_scale
 from bench.study import load_study
 from compatibility.results import Cell, Outcome, Way, write_cells
 from resilience.results import Fault, write_faults
@@ -49,8 +50,20 @@ STATUS = (
     "<!-- START dependencies -->\n<!-- END dependencies -->\n"
     "<!-- START compat -->\n<!-- END compat -->\n"
     "<!-- START faults -->\n<!-- END faults -->\n"
+    "<!-- START scale -->\n<!-- END scale -->\n"
 )
 CELL = Cell("1.0", "2.0", Way.CLIENT, "gzip", Outcome.READS, "", "0123456789ab", "3.12.3")
+SCALE = [
+    Scale("2026-01-31T12:00:00Z", "Processor", "3.12.3", "1.0", arm, "-", tasks, width, *costs)
+    for arm in ("stock", "patched")
+    for tasks, width, costs in (
+        ("real", 2, (0.5, 2.0, 0.1, 100, 10_000)),
+        ("real", 20, (0.6, 20.0, 0.2, 1000, 100_000)),
+        ("simulated", 100, (1.0, 0.0, 0.3, 0, 0)),
+        ("simulated", 300, (3.0, 0.0, 0.5, 0, 0)),
+        ("simulated", 1000, (20.0, 0.0, 2.0, 0, 0)),
+    )
+]
 FAULT = Fault("reads", "flip", "stock", "gzip", 1000, 1, 0, "bit 1: Error", "-", "3.12.3")
 
 
@@ -108,6 +121,7 @@ def project(tmp_path: Path) -> Path:
     write_cells(root / "data" / "compat.tsv", [CELL])
     write_faults(root / "data" / "faults.tsv", [FAULT])
     (root / "data" / "targets.tsv").write_text(TARGETS)
+    write_scale(root / "data" / "scale.tsv", SCALE)
     (root / "data" / "study.tsv").write_bytes((ROOT / "data" / "study.tsv").read_bytes())
     return root
 

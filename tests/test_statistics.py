@@ -138,6 +138,18 @@ def test_rows_that_must_not_meet_are_kept_apart_by_name() -> None:
         assert any(name in line for line in left_out), name
 
 
+def test_a_few_newer_rows_of_a_sweep_do_not_take_the_place_of_a_benchmark() -> None:
+    wide = [
+        row
+        for payload in ("text", "embeddings")
+        for row in observe({"patched": 1.0}, payload=payload, time="2026-02-01T00:00:00Z")
+    ]
+    swept = observe({"patched": 1.0}, time="2026-03-01T00:00:00Z", python="3.13.0")
+    assert list(select_newest([*wide, *swept]).rows) == wide
+    released = observe({"patched": 1.0}, time="2026-03-01T00:00:00Z", release="2.19.39")
+    assert list(select_newest([*wide, *released]).rows) == released
+
+
 def test_no_rows_are_refused() -> None:
     with pytest.raises(BenchError, match="run make bench"):
         select_newest([])

@@ -21,6 +21,7 @@ from bench.environments import Environments, Packages, Tree
 from bench.errors import BenchError
 from bench.machine import this_machine
 from bench.results import load_rows
+from bench.scale import Subject, measure_scale
 from bench.servers import serve
 from bench.sweep import (
     PLAN,
@@ -197,6 +198,21 @@ def without_null(value):
     if isinstance(value, list):
         return [without_null(one) for one in value]
     return value
+
+
+def test_scheduling_is_timed_with_real_tasks_and_simulated_ones(
+    release, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("bench.scale.REAL_WIDTHS", (2, 3))
+    environments = Environments(Project(ROOT).build / "bench" / "environments")
+    environment = environments.provide(release, Packages())
+    subject = Subject("stock", release, environment, "1.0")
+    few, real, *simulated = measure_scale([subject], (4, 8), tmp_path)
+    assert [one.tasks for one in (few, real, *simulated)] == ["real"] * 2 + ["simulated"] * 2
+    # A cell's files are there once for each cell, and a simulated one has fewer.
+    assert real.files - few.files > (simulated[1].files - simulated[0].files) / 4 > 3
+    assert min(one.scheduler_seconds for one in (few, real, *simulated)) > 0
+    assert min(one.join_seconds for one in (few, real, *simulated)) > 0
 
 
 def test_the_plan_of_the_project_means_something() -> None:
