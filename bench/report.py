@@ -29,7 +29,14 @@ from bench.tables import (
     noise,
     quantity,
 )
-from bench.targets import TARGETS, judge_targets, load_targets, targets_block
+from bench.targets import (
+    TARGETS,
+    judge_targets,
+    load_targets,
+    remaining_block,
+    targets_block,
+    topics_block,
+)
 from bench.workloads import TMPFS
 from compatibility.results import COMPAT, compat_block, load_cells
 from resilience.results import FAULTS, faults_block, load_faults
@@ -64,8 +71,8 @@ READING = (
 )
 
 
-def write_report(root: Path) -> dict[Path, bool]:
-    """Rebuild the report of the project at `root`.
+def write_report(root: Path, titles: Mapping[str, str]) -> dict[Path, bool]:
+    """Rebuild the report of the project at `root`, whose topics have these titles by name.
 
     Returns all its files, and whether they were changed. Raises BenchError for data that is
     missing or foreign, and for a document without its markers; nothing is written then.
@@ -73,7 +80,7 @@ def write_report(root: Path) -> dict[Path, bool]:
     selection = select_newest(load_rows(root / RESULTS))
     contrasts = compare_arms(selection.rows)
     plots = _plots(selection, contrasts)
-    files = plots | _documents(root, selection, contrasts, plots)
+    files = plots | _documents(root, titles, selection, contrasts, plots)
     files[FOLDER / IMPORTS_PLOT] = draw_imports(load_imports(root / IMPORTS))
     return _write(root, files)
 
@@ -129,19 +136,26 @@ def write_scale_table(root: Path) -> None:
 
 
 def _documents(
-    root: Path, selection: Selection, contrasts: Sequence[Contrast], plots: Files
+    root: Path,
+    titles: Mapping[str, str],
+    selection: Selection,
+    contrasts: Sequence[Contrast],
+    plots: Files,
 ) -> Files:
     drawn = [path for path, content in plots.items() if content]
+    judgements = judge_targets(load_targets(root / TARGETS), selection.rows)
     blocks = {
         Path("README.md"): {
             "headline": _headline(selection.rows, contrasts, drawn),
+            "topics": topics_block(titles, judgements),
+            "remaining": remaining_block(judgements),
             "results": _results(contrasts, load_study(root / STUDY), drawn),
             "newcomer": newcomer_block(load_steps(root / NEWCOMER)),
         },
         STATUS: {
             "measurements": _measurements(selection, contrasts, drawn),
             "peers": peers_block(selection.rows),
-            "targets": targets_block(judge_targets(load_targets(root / TARGETS), selection.rows)),
+            "targets": targets_block(judgements),
             "costs": _costs(contrasts),
             "dependencies": _dependencies(load_dependencies(root / DEPENDENCIES)),
             "compat": compat_block(load_cells(root / COMPAT)),

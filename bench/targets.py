@@ -27,6 +27,8 @@ from bench.tables import Grid, gain, markdown, quantity, times
 TARGETS = Path("data", "targets.tsv")
 REMEDY = "restore it"
 ANY = "*"
+# Figures of a topic on the front page: status.md has them all.
+MOST_SHOWN = 3
 
 
 class Base(Enum):
@@ -122,6 +124,29 @@ def targets_block(judgements: Sequence[Judgement]) -> str:
     counts = Counter(one.outcome.value for one in judgements)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     return f"{summary}.\n\n{markdown(target_grid(judgements))}"
+
+
+def remaining_block(judgements: Sequence[Judgement]) -> str:
+    """README.md: what is not reached, measured or not."""
+    return markdown(target_grid(missed(judgements)))
+
+
+def topics_block(titles: Mapping[str, str], judgements: Sequence[Judgement]) -> str:
+    """README.md: a line for each topic, by name, with what its first targets came to."""
+    lines = []
+    for topic, title in titles.items():
+        own = [one for one in judgements if topic in one.target.topic.split(", ")]
+        gains = [
+            f"{one.target.workload} {one.target.payload} {one.measured}"
+            for one in own
+            if one.measured and one.target.metric == "time" and one.target.payload != ANY
+        ]
+        reached = sum(one.outcome is Outcome.REACHED for one in own)
+        counts = f"{reached} of {len(own)}" if own else ""
+        link = f"[{topic}](patches/{topic}/pr.md)"
+        lines.append((link, title, "; ".join(gains[:MOST_SHOWN]), counts))
+    header = ("topic", "what it does", "times faster than stock", "targets reached")
+    return markdown(Grid(header, tuple(lines), labels=3))
 
 
 def target_grid(judgements: Sequence[Judgement]) -> Grid:

@@ -22,7 +22,7 @@ from patchstack.errors import PatchStackError
 from patchstack.export import finish_interrupted_swap
 from patchstack.prefix import prefix
 from patchstack.project import Project
-from patchstack.series import Series
+from patchstack.series import Series, load_series
 from patchstack.source import pinned_source
 
 # A pipe has no width that a table should be cut to.
@@ -40,6 +40,11 @@ def show(table: Table) -> None:
 
 def project() -> Project:
     return Project.find(Path.cwd())
+
+
+def titles(project: Project) -> dict[str, str]:
+    """What each topic does, by its name."""
+    return {topic.name: topic.title for topic in load_series(project).topics}
 
 
 def trees(project: Project, series: Series, names: Iterable[str]) -> dict[str, Tree]:

@@ -14,13 +14,14 @@ def newcomer() -> None:
     Writes data/newcomer.tsv, and the sentence of README.md that is made from it. Takes as long as
     the benchmark and all tests.
     """
-    root = door.project().root
+    project = door.project()
+    root = project.root
     steps = list[Step]()
     for step in follow_page(root):
         door.progress.print(f"{step.command}: {quantity(step.seconds, 's')}", markup=False)
         steps.append(step)
     write_records(root / NEWCOMER, Step, steps)
-    write_report(root)
+    write_report(root, door.titles(project))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def report(
                 status.update(f"looking up {package}, {number} of {len(PACKAGES)}")
                 found.append(gather_dependency(package, module))
         write_dependencies(root / DEPENDENCIES, found)
-    for path, changed in write_report(root).items():
+    for path, changed in write_report(root, door.titles(project)).items():
         door.out.print(f"{'changed' if changed else 'same   '}  {path}", markup=False)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,16 @@ from bench.blocks import fill_block
 from bench.dependencies import Dependency, dependency_grid, load_dependencies, write_dependencies
 from bench.errors import BenchError
 from bench.import_times import Box, Import, boxes, write_imports
+from bench.newcomer import Step
 from bench.plots import COLOURS, IMPORTS_PLOT, INK, JOIN_PLOT, PLOTS, Transfer, crossing
+from bench.records import write_records
 from bench.report import write_report
 from bench.results import SWEEP, Row, append_rows
 from bench.scale import Scale, write_scale
 from bench.study import load_study
 from compatibility.results import Cell, Outcome, Way, write_cells
+from patchstack.project import Project
+from patchstack.series import load_series
 from resilience.results import Fault, write_faults
 
 TARGETS = """\
@@ -41,7 +46,12 @@ COST = Dependency(
     floor="3.9",
     oldest="3.6: 3.1.10",
 )
-README = "# Title\r\n\n<!-- START results -->\nold\n<!-- END results -->\nby hand\n"
+TITLES = {topic.name: topic.title for topic in load_series(Project(ROOT)).topics}
+README = "# Title\r\n\n<!-- START headline -->\nold\n<!-- END headline -->\nby hand\n" + "".join(
+    f"<!-- START {name} -->\n<!-- END {name} -->\n"
+    for name in ("topics", "results", "remaining", "newcomer")
+)
+STEPS = [Step("0123456789ab", "Processor", 2, "Linux", "make test", 61.0)]
 STATUS = (
     "<!-- START peers -->\n<!-- END peers -->\n"
     "<!-- START targets -->\n<!-- END targets -->\n"
@@ -111,8 +121,7 @@ def all_imports() -> list[Import]:
 def project(tmp_path: Path) -> Path:
     """What the report needs of a checkout."""
     root = tmp_path / "project"
-    (root / "patches").mkdir(parents=True)
-    (root / "patches" / "series.toml").touch()
+    shutil.copytree(ROOT / "patches", root / "patches")
     (root / "README.md").write_bytes(README.encode())
     (root / "status.md").write_bytes(STATUS.encode())
     append_rows(root / "data" / "results.tsv", all_rows())
@@ -120,6 +129,7 @@ def project(tmp_path: Path) -> Path:
     write_imports(root / "data" / "imports.tsv", all_imports())
     write_cells(root / "data" / "compat.tsv", [CELL])
     write_faults(root / "data" / "faults.tsv", [FAULT])
+    write_records(root / "data" / "newcomer.tsv", Step, STEPS)
     (root / "data" / "targets.tsv").write_text(TARGETS)
     write_scale(root / "data" / "scale.tsv", SCALE)
     (root / "data" / "study.tsv").write_bytes((ROOT / "data" / "study.tsv").read_bytes())
@@ -158,21 +168,22 @@ def test_the_same_rows_give_the_same_bytes(project: Path, tmp_path: Path) -> Non
         (project / "data" / "plots" / name).unlink()
     for name in ("README.md", "status.md"):
         (project / name).write_bytes(before[name])
-    write_report(project)
+    write_report(project, TITLES)
     assert contents(project) == first
 
 
 def test_only_the_lines_between_markers_change(project: Path) -> None:
-    write_report(project)
+    write_report(project, TITLES)
     readme = (project / "README.md").read_bytes().decode()
-    assert readme.startswith("# Title\r\n\n<!-- START results -->\nMeasured up to 2026-01-31 on ")
-    assert "Metaflow 2.19.38; not a Standard_D2s_v5. " in readme
-    assert readme.endswith("<!-- END results -->\nby hand\n")
+    assert readme.startswith("# Title\r\n\n<!-- START headline -->\n|  | stock | patched | ")
+    assert "\nMeasured up to 2026-01-31 on " in readme
+    assert "Metaflow 2.19.38; not a Standard_D2s_v5.\n" in readme
+    assert "<!-- END headline -->\nby hand\n<!-- START topics -->\n" in readme
     assert "old" not in readme
 
 
 def test_the_headline_shows_ours_beside_the_study(project: Path) -> None:
-    write_report(project)
+    write_report(project, TITLES)
     readme = (project / "README.md").read_text()
     [line] = [line for line in readme.splitlines() if line.startswith("| model weights")]
     assert line.endswith("| 289 ms | 15.8 ms | 18.3x |")
@@ -185,7 +196,7 @@ def test_the_headline_shows_ours_beside_the_study(project: Path) -> None:
 
 
 def test_fewer_requests_are_a_gain(project: Path) -> None:
-    write_report(project)
+    write_report(project, TITLES)
     status = (project / "status.md").read_text()
     assert "<summary>flow, s3-20ms: requests</summary>" in status
     [line] = [line for line in status.splitlines() if line.startswith("| to S3 |")]
@@ -193,7 +204,7 @@ def test_fewer_requests_are_a_gain(project: Path) -> None:
 
 
 def test_a_cost_is_shown_in_a_table_of_its_own(project: Path) -> None:
-    write_report(project)
+    write_report(project, TITLES)
     [line] = [
         line
         for line in (project / "status.md").read_text().splitlines()
@@ -204,33 +215,36 @@ def test_a_cost_is_shown_in_a_table_of_its_own(project: Path) -> None:
     assert "▼ 0.33" in line
     (project / "data" / "results.tsv").unlink()
     append_rows(project / "data" / "results.tsv", observe({"patched": 1.0}))
-    write_report(project)
+    write_report(project, TITLES)
     assert 'make bench ARGS="--workload costs"' in (project / "status.md").read_text()
 
 
 def test_what_was_executed_is_shown_from_the_data_alone(project: Path) -> None:
-    write_report(project)
+    write_report(project, TITLES)
     status = (project / "status.md").read_text()
     assert "| 2.0 | ✓ |" in status
     assert "| reads | flip | gzip | 1 of 1,000 |" in status
+    readme = (project / "README.md").read_text()
+    assert "`make test` 61.0 s (Processor, 2 cores, Linux, commit 0123456789ab)" in readme
+    assert "pack model weights 10.0x" in readme or "pack model weights 9." in readme
     assert "1 reached.\n\n| topic | arm |" in status
 
 
 def test_new_rows_change_the_report(project: Path) -> None:
-    write_report(project)
+    write_report(project, TITLES)
     append_rows(
         project / "data" / "results.tsv", observe({"new-arm": 0.5}, time="2026-02-01T00:00:00Z")
     )
-    changed = write_report(project)
+    changed = write_report(project, TITLES)
     assert changed[Path("status.md")]
     assert "new-arm" in (project / "status.md").read_text()
 
 
 def test_a_plot_without_rows_goes(project: Path) -> None:
-    write_report(project)
+    write_report(project, TITLES)
     (project / "data" / "results.tsv").unlink()
     append_rows(project / "data" / "results.tsv", observe({"patched": 1.0}, workload="import"))
-    write_report(project)
+    write_report(project, TITLES)
     left = [plot.name for plot in (project / "data" / "plots").iterdir()]
     assert left == [IMPORTS_PLOT]
     assert "data/plots" not in (project / "README.md").read_text()
@@ -239,7 +253,7 @@ def test_a_plot_without_rows_goes(project: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "named"),
     [
-        ("README.md", "# Title\n", "README.md must have the line <!-- START results --> once"),
+        ("README.md", "# Title\n", "README.md must have the line <!-- START headline --> once"),
         ("status.md", STATUS + STATUS, "status.md must have the line <!-- START measurements -->"),
         ("data/results.tsv", None, "run make bench"),
         ("data/results.tsv", "a\tb\n", "is no result file"),
@@ -260,7 +274,7 @@ def test_bad_input_is_refused_and_nothing_is_written(
         (project / file).write_text(content)
     before = contents(project)
     with pytest.raises(BenchError, match=named):
-        write_report(project)
+        write_report(project, TITLES)
     assert contents(project) == before
 
 
@@ -288,14 +302,9 @@ def test_markers_must_be_lines_that_are_there_once_and_in_order(text: str) -> No
 
 
 def test_the_documents_of_this_project_have_their_markers() -> None:
-    for name, path in (
-        ("results", "README.md"),
-        ("targets", "status.md"),
-        ("measurements", "status.md"),
-        ("costs", "status.md"),
-        ("dependencies", "status.md"),
-    ):
-        fill_block((ROOT / path).read_text(), name, "", Path(path))
+    for path, made in (("README.md", README), ("status.md", STATUS)):
+        for name in re.findall("START ([a-z-]+)", made):
+            fill_block((ROOT / path).read_text(), name, "", Path(path))
 
 
 def luminance(colour: str) -> float:
@@ -308,7 +317,7 @@ def luminance(colour: str) -> float:
 
 
 def test_colours_are_legible_on_light_and_on_dark(project: Path) -> None:
-    write_report(project)
+    write_report(project, TITLES)
     drawn = {
         colour
         for name in PLOTS
