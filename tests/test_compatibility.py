@@ -2,6 +2,7 @@
 
 import gzip
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def break_blob(run: Run, kind: str, blob: bytes) -> None:
 
 def test_a_broken_blob_turns_its_cells_red_and_no_others(patched, tmp_path) -> None:
     damage = {
-        # Whole, and not what was written: nothing in the store can tell.
+        # Whole, and not what was written: no release compares it with its key, we do.
         "2.15.21": gzip.compress(pickle.dumps("something else")),
         "2.19.38": b"neither",
     }
@@ -65,17 +66,19 @@ def test_a_broken_blob_turns_its_cells_red_and_no_others(patched, tmp_path) -> N
         if run.writer in damage:
             break_blob(run, "noise", damage[run.writer])
 
-    versions = (*map(release, RELEASES),)
+    ours = ARMS[0]
+    versions = (*map(release, RELEASES), ours)
     cells = run_matrix(versions, patched, ENVIRONMENTS, tmp_path / "matrix", print, spoil)
-    outcomes = {
-        writer: {one.outcome for one in cells if (one.writer, one.format) == (writer, format)}
-        for writer, format in (("2.12.39", "gzip"), ("2.15.21", "gzip"), ("2.19.38", "unknown"))
-    }
-    assert outcomes == {
-        "2.12.39": {Outcome.READS},
-        "2.15.21": {Outcome.WRONG},
-        "2.19.38": {Outcome.CLEAR},
-    }
+
+    def outcomes(writer: str, format: str, reader: Sequence[str]) -> set[Outcome]:
+        found = [one for one in cells if (one.writer, one.format) == (writer, format)]
+        return {one.outcome for one in found if one.reader in reader}
+
+    for writer in ("2.12.39", ours.name):
+        assert outcomes(writer, "gzip", (*RELEASES, ours.name)) == {Outcome.READS}
+    assert outcomes("2.15.21", "gzip", RELEASES) == {Outcome.WRONG}
+    assert outcomes("2.15.21", "gzip", [ours.name]) == {Outcome.CLEAR}
+    assert outcomes("2.19.38", "unknown", (*RELEASES, ours.name)) == {Outcome.CLEAR}
     # Only the format of the broken blob: the others of that run are read.
     rest = {one.outcome for one in cells if (one.writer, one.format) == ("2.19.38", "gzip")}
     assert rest == {Outcome.READS}

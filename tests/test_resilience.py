@@ -65,6 +65,8 @@ def test_no_arm_breaks_what_stock_keeps(trees, tmp_path) -> None:
     for arm, found in by_arm.items():
         for (promise, fault, format), one in found.items():
             assert one.cases or one.example.startswith("skipped: "), one
+            # What is read is what the key stands for, or it is an error.
+            assert not one.silent, (arm, one)
             # Stock reads no LZ4: it is held to what stock's own format keeps.
             like = stock.get((promise, fault, "gzip" if format == "LZ4" else format))
             # Whether a reader meets the gap while an object is away is luck, for stock too.

@@ -28,7 +28,8 @@ def text(size: int) -> bytes:
 # 2.2 MB are three blocks of LZ4, 140 KB three stored blocks of deflate.
 CONTENTS = {
     "gzip": (text(300), text(20_000)),
-    "gzip, stored": (noise(140_000),),
+    # Two of the same size: nothing but what they hold tells them apart.
+    "gzip, stored": (noise(140_000), noise(140_000)),
     "gzip, isal": (text(20_000), text(60_000)),
     "LZ4": (text(300), text(20_000), noise(2_200_000)),
     "raw": (text(300), text(20_000)),

@@ -29,13 +29,30 @@ def flip(data: bytes, bit: int) -> bytes:
     return bytes(flipped)
 
 
+def header_size(family: str, blob: bytes) -> int:
+    """With the extra field that gzip may have (RFC 1952, 2.3.1.1)."""
+    extra = family == "gzip" and blob[3] & 4
+    return HEADER[family] + (2 + int.from_bytes(blob[10:12], "little") if extra else 0)
+
+
+def trailer_size(family: str, blob: bytes) -> int:
+    return len(blob) - lz4_ends(blob)[-1] if family == "LZ4" else TRAILER[family]
+
+
+def lz4_ends(blob: bytes) -> list[int]:
+    """Where the header of a frame, each block, and the mark behind the last one end."""
+    ends = [HEADER["LZ4"]]
+    while (size := int.from_bytes(blob[ends[-1] : ends[-1] + 4], "little")) != 0:
+        ends += [ends[-1] + 4, ends[-1] + 4 + (size & 0x7FFFFFFF)]
+    return [*ends, ends[-1] + 4]
+
+
 def boundaries(family: str, blob: bytes) -> list[int]:
     """Where the header and each block end, as far as the format says."""
-    ends = [HEADER[family]]
+    ends = [header_size(family, blob)]
     if family == "LZ4":
-        while (size := int.from_bytes(blob[ends[-1] : ends[-1] + 4], "little")) != 0:
-            ends += [ends[-1] + 4, ends[-1] + 4 + (size & 0x7FFFFFFF)]
-        ends.append(ends[-1] + 4)
+        ends = lz4_ends(blob)
+        ends.append(ends[-1] + TRAILER["LZ4"])
     elif family == "gzip":
         while ends[-1] + 5 < len(blob) and blob[ends[-1]] in (0, 1):
             size = int.from_bytes(blob[ends[-1] + 1 : ends[-1] + 3], "little")
@@ -49,7 +66,7 @@ def boundaries(family: str, blob: bytes) -> list[int]:
 def certain(family: str, one: Sample) -> Iterator[Damage]:
     """What is done to every sample."""
     blob, meta = one.blob, one.meta
-    header, trailer = 8 * HEADER[family], 8 * (len(blob) - TRAILER[family])
+    header, trailer = 8 * header_size(family, blob), 8 * (len(blob) - trailer_size(family, blob))
     for bit in range(header):
         yield "bit flip in the header", f"bit {bit}", flip(blob, bit), meta
     for bit in range(trailer, 8 * len(blob)):
@@ -90,8 +107,8 @@ def at_random(family: str, samples: Sequence[Sample]) -> Iterator[tuple[Sample, 
     while True:
         (one,) = DRAW.choices(samples, weights)
         if DRAW.random() < 0.8:
-            inside = HEADER[family] * 8, (len(one.blob) - TRAILER[family]) * 8
-            bit = DRAW.randrange(*inside)
+            end = len(one.blob) - trailer_size(family, one.blob)
+            bit = DRAW.randrange(8 * header_size(family, one.blob), 8 * end)
             where = f"bit {bit} of {8 * len(one.blob)}"
             yield one, ("bit flip in the body", where, flip(one.blob, bit), one.meta)
         else:
@@ -126,6 +143,8 @@ def main(corpus: Path, folder: Path, least: int, step: int) -> None:
             for other in others:
                 if other.content != sample.content:
                     put(sample, ("another object in its place", "", other.blob, other.meta))
+                    alone = "without its metadata"
+                    put(sample, ("another object in its place", alone, other.blob, sample.meta))
                     appended = sample.blob + other.blob
                     put(sample, ("another object behind it", "", appended, sample.meta))
         done = sum(one.cases for key, one in tally.counts.items() if key[2] == format)
