@@ -35,8 +35,9 @@ SERVED_PAYLOADS = tuple(
     replace(PAYLOADS[name], batch="served") for name in ("embeddings", "model weights")
 )
 # Payloads that are a flow of bench/flows under special circumstances.
+WIDE, WIDTH = "foreach 400", "400"
 TWELVE, FAR, CHECKOUT = "12 artifacts, to S3", "foreach, to S3", "foreach, in a checkout"
-SCRIPTS = {TWELVE: "twelve", FAR: "foreach", CHECKOUT: "foreach"}
+SCRIPTS = {WIDE: "foreach", TWELVE: "twelve", FAR: "foreach", CHECKOUT: "foreach"}
 # As many as a large company's single repository.
 CHECKOUT_FILES = 60_000
 # The study started Python 35 times in each process of an arm, 5 of them to warm up. What is
@@ -150,6 +151,7 @@ def all_cases() -> Iterator[Case]:
         yield from _artifacts("store", SERVED_PAYLOADS, store)
     yield Case("import", ("import",), ("without bytecode",), bytecode=False)
     yield Case("flow", ("flow",), ("foreach",), TMPFS)
+    yield Case("flow", ("flow",), (WIDE,), TMPFS, optional=True)
     yield from _artifacts("artifacts", (*STUDY, *REAL), DISK)
     yield Case("peers", PEER_WORKLOADS, study, TMPFS, numpy, optional=True)
     yield from _topics()
@@ -315,6 +317,9 @@ def _run_flow(case: Case, place: Place, env: Environ) -> list[Finding]:
             env |= OWN_GIT
             script = provide_checkout(place.scratch.parent / "checkout", script, env)
         command += [str(script), "--quiet", "--no-pylint", "run"]
+        if name == WIDE:
+            command += ["--max-num-splits", WIDTH]
+            env |= {"WIDTH": WIDTH}
     env = env | {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(store)}
     if case.store == DISTANT:
         # A prefix of its own, as what is there already is not written again.

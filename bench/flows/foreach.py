@@ -1,10 +1,11 @@
-"""A foreach over 40 short tasks: what starting many costs."""
+"""A foreach over 40 short tasks, or WIDTH: what starting many costs."""
 
+import os
 from typing import Any
 
 from metaflow import FlowSpec, step
 
-WIDTH = 40
+WIDTH = int(os.environ.get("WIDTH", "40"))
 
 
 class ForeachFlow(FlowSpec):

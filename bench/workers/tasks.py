@@ -11,7 +11,7 @@ import os
 import sys
 
 # Tasks of each step of the flows in bench/flows.
-STEPS = {"hello": (1, 1), "foreach": (1, 40, 1, 1)}
+STEPS = {"hello": (1, 1), "foreach": (1, 40, 1, 1), "foreach 400": (1, 400, 1, 1)}
 MOST = 16
 
 
