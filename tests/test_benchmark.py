@@ -41,6 +41,8 @@ from bench.workloads import (
     OWN_GIT,
     SILENT,
     TWELVE,
+    WIDE,
+    WIDTH,
     Place,
     all_cases,
     measure,
@@ -628,7 +630,9 @@ def test_whole_commands_have_a_floor(run) -> None:
 def test_the_floor_of_a_flow_has_its_tasks() -> None:
     flows = {name for case in all_cases() if case.family == "flow" for name in case.payloads}
     assert flows == set(STEPS)
-    assert f"WIDTH = {max(STEPS['foreach'])}\n" in (ROOT / "bench/flows/foreach.py").read_text()
+    script = (ROOT / "bench" / "flows" / "foreach.py").read_text()
+    assert f'"WIDTH", "{max(STEPS["foreach"])}"' in script
+    assert str(max(STEPS[WIDE])) == WIDTH
 
 
 def test_the_floor_of_parallel_map_loses_nothing() -> None:
