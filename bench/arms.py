@@ -18,6 +18,7 @@ UPSTREAM = "upstream"
 SERIES = "series"
 
 CODEC = frozenset({"pack", "artifacts", "sweep", "store", "checkpoint"})
+STORE = frozenset({"pack", "artifacts", "sweep"})
 START = frozenset({"import", "flow"})
 PARALLEL = frozenset({"parallel_map"})
 HASH = frozenset({"hash"})
@@ -53,8 +54,10 @@ class Arm:
     optional: bool = False
 
 
-def _hash(name: str, *installed: str) -> Arm:
-    return Arm(name, UPSTREAM, HASH, installed, {"HASH": name})
+def _hash(name: str, *installed: str, threads: str = "") -> Arm:
+    settings = {"HASH": name} | ({"THREADS": threads} if threads else {})
+    shown = f"{name}, {threads} threads" if threads else name
+    return Arm(shown, UPSTREAM, HASH, installed, settings)
 
 
 def _peer(name: str, *installed: str) -> Arm:
@@ -80,9 +83,12 @@ ARMS = (
     Arm(PATCHED, SERIES, CODEC | START | PARALLEL | PEER | TOPICS),
     Arm("patched+isal", "cas-isal", frozenset({"pack", "artifacts"}) | PEER, ("isal",)),
     Arm("patched+lz4", "cas-lz4", CODEC | PEER, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
+    Arm("patched+blake3", "cas-hash", STORE, ("blake3",), {"METAFLOW_CAS_HASH": "blake3"}),
     _hash("SHA-256"),
     _hash("BLAKE2b"),
     _hash("BLAKE3", "blake3"),
+    _hash("BLAKE3", "blake3", threads="2"),
+    _hash("BLAKE3", "blake3", threads="all"),
     _hash("XXH3-64", "xxhash"),
     _hash("XXH3-128", "xxhash"),
     _peer("pickle"),

@@ -1,5 +1,6 @@
 """The machine: its fingerprint, and what about it would spoil a measurement now."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from bench.results import SHA
 
 # Shares of all processor time, over the moment of the check.
 MOST_STEAL = 0.01
@@ -23,6 +26,8 @@ NUMBERS = (
     *("cpu family", "model", "stepping"),
     *("CPU implementer", "CPU part", "CPU variant", "CPU revision"),
 )
+# What processors call their instructions for SHA-1: x86, then ARM.
+SHA_FLAGS = {"sha_ni", "sha1"}
 # What cloud-init found out at boot, readable by all: on Azure the instance metadata service's
 # answer is in it, under ds.meta_data.imds.
 INSTANCE = Path("/run/cloud-init/instance-data.json")
@@ -85,11 +90,13 @@ def _processor() -> str:
 
 
 def _system() -> str:
-    kernel = f"{platform.system()} {platform.release()}"
-    try:
-        return f"{kernel}, {platform.freedesktop_os_release()['PRETTY_NAME']}"
-    except OSError:
-        return kernel
+    parts = [f"{platform.system()} {platform.release()}"]
+    with contextlib.suppress(OSError):
+        parts.append(platform.freedesktop_os_release()["PRETTY_NAME"])
+    if CPUINFO.exists():
+        has = not SHA_FLAGS.isdisjoint(CPUINFO.read_text().split())
+        parts.append(f"{'with' if has else 'without'} {SHA}")
+    return ", ".join(parts)
 
 
 def complaints(seconds: float = 1.0) -> Iterator[str]:

@@ -273,7 +273,7 @@ def _throughput(found: Samples, styles: Styles) -> Figure | None:
     """Bytes a second of a save and a load against the size of the payload, and the floor."""
     panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for cell, arms in found.items():
-        if _sweeps(cell) and cell.metric == "time":
+        if _sweeps(cell) and cell.metric == "time" and cell.workload in CODEC:
             curves = panels.setdefault(_title(cell), {})
             for arm in (arm for arm in arms if arm != AGAIN):
                 point = arms[arm].size, arms[arm].size / arms[arm].median

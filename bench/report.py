@@ -14,6 +14,7 @@ from bench.import_times import IMPORTS, load_imports
 from bench.newcomer import NEWCOMER, load_steps, newcomer_block
 from bench.peers import peers_block
 from bench.plots import IMPORTS_PLOT, JOIN_PLOT, PLOTS, draw_imports, draw_plots
+from bench.proposal import proposal_blocks
 from bench.results import COSTS, NONE, PATCHED, PEER_WORKLOADS, Row, load_rows
 from bench.scale import SCALE, load_scale, scale_block
 from bench.statistics import Contrast, Selection, compare_arms, select_newest
@@ -46,6 +47,7 @@ STUDY = Path("data", "study.tsv")
 DEPENDENCIES = Path("data", "dependencies.tsv")
 FOLDER = Path("data", "plots")
 STATUS = Path("status.md")
+PROPOSAL = Path("data", "sha1-proposal.md")
 # The machine of the official figures: Azure's name for it, which rows from there carry.
 OFFICIAL = "Standard_D2s_v5"
 # What the front page begins with: what users wait for most, in defaults, nothing installed.
@@ -77,10 +79,12 @@ def write_report(root: Path, titles: Mapping[str, str]) -> dict[Path, bool]:
     Returns all its files, and whether they were changed. Raises BenchError for data that is
     missing or foreign, and for a document without its markers; nothing is written then.
     """
-    selection = select_newest(load_rows(root / RESULTS))
+    rows = load_rows(root / RESULTS)
+    selection = select_newest(rows)
     contrasts = compare_arms(selection.rows)
     plots = _plots(selection, contrasts)
     files = plots | _documents(root, titles, selection, contrasts, plots)
+    files |= _filled(root, {PROPOSAL: proposal_blocks(rows, selection)})
     files[FOLDER / IMPORTS_PLOT] = draw_imports(load_imports(root / IMPORTS))
     return _write(root, files)
 

@@ -44,8 +44,9 @@ NONE = "-"
 JOIN = "join"
 # The workload of what a run costs beside its steps: its arms are stock with that.
 COSTS = "costs"
-
 PEER_WORKLOADS = ("peers save", "peers load")
+# What decides how fast SHA-1 is; rows from before it was looked for do not say.
+SHA = "SHA instructions"
 
 SWEEP_PREFIX = "float64 "
 # Payload names of the size sweep, and the bytes of their array.
@@ -76,7 +77,8 @@ class Row:
     processor: str  # name, family, model, stepping
     cores: int
     memory_gb: float
-    system: str  # kernel and distribution; of a virtual machine its size and region too
+    # Kernel and distribution; with or without `SHA`; of a virtual machine its size and region.
+    system: str
     python: str  # version
     libraries: str  # all of the arm's environment but Metaflow: "boto3=1.40.1 numpy=2.1.0"
     release: str  # upstream at the pin

@@ -40,6 +40,8 @@ TWELVE, FAR, CHECKOUT = "12 artifacts, to S3", "foreach, to S3", "foreach, in a 
 SCRIPTS = {WIDE: "foreach", TWELVE: "twelve", FAR: "foreach", CHECKOUT: "foreach"}
 # As many as a large company's single repository.
 CHECKOUT_FILES = 60_000
+# Larger arrays than this are hashed no faster.
+HASHED = 100_000_000
 # The study started Python 35 times in each process of an arm, 5 of them to warm up. What is
 # inside a process only sharpens its median (bench/statistics.py); rounds give the interval, and
 # 25 starts fewer in each are what lets every other case have six of them.
@@ -145,7 +147,8 @@ def all_cases() -> Iterator[Case]:
     yield Case("checkpoint", ("flow",), ("checkpoint",), TMPFS, numpy)
     yield from _artifacts("artifacts", REAL, TMPFS)
     yield from _artifacts("sweep", SWEEP, TMPFS)
-    yield Case("hash", ("hash",), study, packages=numpy)
+    sizes = tuple(payload.name for payload in SWEEP if payload.size <= HASHED)
+    yield Case("hash", ("hash",), study + sizes, packages=numpy)
     yield Case("parallel_map", ("parallel_map",), ("1 no-op", "64 no-ops", "8 tasks of 50 ms"))
     for store in (S3, AZURE):
         yield from _artifacts("store", SERVED_PAYLOADS, store)

@@ -45,7 +45,7 @@ class Cell:
 
 
 # Where something is stored: a folder, and the key.
-KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{40}(\.lz4)?")
+KEY = re.compile(r"[0-9a-f]{2}/([0-9a-f]{64}|[0-9a-f]{40})(\.lz4)?")
 MARKS = {Outcome.READS: "✓", Outcome.CLEAR: "E", Outcome.UNCLEAR: "U", Outcome.WRONG: "**WRONG**"}
 
 

@@ -46,6 +46,12 @@ ARMS = (
     Version(
         "patched+lz4", Packages(("lz4",)), patched=True, settings={"METAFLOW_CAS_CODEC": "lz4"}
     ),
+    Version(
+        "patched+blake3",
+        Packages(("blake3",)),
+        patched=True,
+        settings={"METAFLOW_CAS_HASH": "blake3"},
+    ),
 )
 
 

@@ -52,6 +52,9 @@ README = "# Title\r\n\n<!-- START headline -->\nold\n<!-- END headline -->\nby h
     for name in ("topics", "results", "remaining", "newcomer")
 )
 STEPS = [Step("0123456789ab", "Processor", 2, "Linux", "make test", 61.0)]
+PROPOSAL = "".join(
+    f"<!-- START {name} -->\n<!-- END {name} -->\n" for name in ("speed", "saves", "chance")
+)
 STATUS = (
     "<!-- START peers -->\n<!-- END peers -->\n"
     "<!-- START targets -->\n<!-- END targets -->\n"
@@ -124,6 +127,8 @@ def project(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "patches", root / "patches")
     (root / "README.md").write_bytes(README.encode())
     (root / "status.md").write_bytes(STATUS.encode())
+    (root / "data").mkdir()
+    (root / "data" / "sha1-proposal.md").write_bytes(PROPOSAL.encode())
     append_rows(root / "data" / "results.tsv", all_rows())
     write_dependencies(root / "data" / "dependencies.tsv", [COST])
     write_imports(root / "data" / "imports.tsv", all_imports())
@@ -302,8 +307,9 @@ def test_markers_must_be_lines_that_are_there_once_and_in_order(text: str) -> No
 
 
 def test_the_documents_of_this_project_have_their_markers() -> None:
-    for path, made in (("README.md", README), ("status.md", STATUS)):
-        for name in re.findall("START ([a-z-]+)", made):
+    made = {"README.md": README, "status.md": STATUS, "data/sha1-proposal.md": PROPOSAL}
+    for path, markers in made.items():
+        for name in re.findall("START ([a-z-]+)", markers):
             fill_block((ROOT / path).read_text(), name, "", Path(path))
 
 
