@@ -75,6 +75,8 @@ def _cost(name: str, families: frozenset[str], *installed: str) -> Arm:
 
 # Stock hashes with SHA-1, so other functions are compared with that.
 _STOCK = {"HASH": "SHA-1"}
+# As on an x86 processor that lacks them: OPENSSL_ia32cap(3), bit 29 of what CPUID 7 has in EBX.
+_NO_SHA = {"OPENSSL_ia32cap": ":~0x20000000"}
 ARMS = (
     Arm(STOCK, UPSTREAM, EVERYTHING, settings=_STOCK),
     Arm(AGAIN, UPSTREAM, EVERYTHING, settings=_STOCK),
@@ -84,6 +86,7 @@ ARMS = (
     Arm("patched+isal", "cas-isal", frozenset({"pack", "artifacts"}) | PEER, ("isal",)),
     Arm("patched+lz4", "cas-lz4", CODEC | PEER, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
     Arm("patched+blake3", "cas-hash", STORE, ("blake3",), {"METAFLOW_CAS_HASH": "blake3"}),
+    Arm("SHA-1, no instructions", UPSTREAM, HASH, settings=_STOCK | _NO_SHA),
     _hash("SHA-256"),
     _hash("BLAKE2b"),
     _hash("BLAKE3", "blake3"),

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ def _system() -> str:
     with contextlib.suppress(OSError):
         parts.append(platform.freedesktop_os_release()["PRETTY_NAME"])
     if CPUINFO.exists():
-        has = not SHA_FLAGS.isdisjoint(CPUINFO.read_text().split())
+        flags = re.findall(r"^(?:flags|Features)\s*:(.*)$", CPUINFO.read_text(), re.MULTILINE)
+        has = any(SHA_FLAGS & set(line.split()) for line in flags)
         parts.append(f"{'with' if has else 'without'} {SHA}")
     return ", ".join(parts)
 

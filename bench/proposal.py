@@ -136,17 +136,10 @@ def _saves(rows: Sequence[Row]) -> str:
 def _chances() -> Grid:
     lines = tuple(
         (
-            *(
-                one.name,
-                str(one.bits),
-                _power_of_ten(math.sqrt(2 * ACCIDENT) * 2 ** (one.bits / 2)),
-            ),
+            *(one.name, str(one.bits)),
+            f"10^{math.log10(2 * ACCIDENT) / 2 + math.log10(2) * one.bits / 2:.1f}",
             "at once" if one.attack is None else f"2^{one.attack:g}",
         )
         for one in STRENGTHS
     )
     return Grid(("hash", "bits", "contents", "attack"), lines)
-
-
-def _power_of_ten(value: float) -> str:
-    return f"10^{math.log10(value):.1f}"

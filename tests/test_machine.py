@@ -35,6 +35,24 @@ def test_committed_rows_keep_their_machine() -> None:
     assert here.fingerprint == "99e804c39a51"
 
 
+@pytest.mark.parametrize(
+    ("cpuinfo", "said"),
+    [
+        ("flags\t\t: fpu avx2 sha_ni\n", "with SHA instructions"),
+        ("Features\t: asimd aes sha1 sha2\n", "with SHA instructions"),
+        ("model name\t: sha1 sum\nflags\t\t: fpu avx2\n", "without SHA instructions"),
+        ("processor\t: 0\n", "without SHA instructions"),
+    ],
+)
+def test_label_says_whether_sha1_has_instructions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, said: str
+) -> None:
+    found = tmp_path / "cpuinfo"
+    found.write_text(cpuinfo)
+    monkeypatch.setattr(machine, "CPUINFO", found)
+    assert this_machine().system.endswith(f", {said}")
+
+
 def test_azure_tells_size_and_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = tmp_path / "instance-data.json"
     monkeypatch.setattr(machine, "INSTANCE", found)
