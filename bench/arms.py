@@ -110,21 +110,27 @@ ARMS = (
     _topic("git-info", GIT),
     _topic("s3-batching", DISTANT),
     _topic("scheduler-cache", DISTANT),
+    _topic("cas-verify", CODEC),
+    _topic("cas-errors", CODEC),
+    _topic("lazy-package", START),
+    _topic("save-memory", CODEC),
     _cost("pylint", PYLINT, "pylint"),
     _cost("pylint, not installed", PYLINT),
     _cost("10,000 lines", LINES),
     _cost("heartbeats", HEARTBEATS),
 )
+# Arms of a single question: their tables are in status.md and in pull requests.
+SINGLE = frozenset(arm.name for arm in ARMS if arm.optional)
 # Without these there is no ratio, and no noise floor beside it.
 CONTROLS = (STOCK, AGAIN)
 
 
 def select_arms(
-    names: Collection[str], topics: Iterable[str], *, optional: bool = False
+    names: Collection[str], topics: Iterable[str], asked: Collection[str] = ()
 ) -> tuple[Arm, ...]:
     """The arms by these names, and the controls.
 
-    By default all that the series makes possible, those of single topics only if `optional`.
+    By default all that the series makes possible, optional ones only for families in `asked`.
     Raises BenchError for a name that is no arm, or one whose topic the series does not have.
     """
     possible = {UPSTREAM, SERIES, *topics}
@@ -137,6 +143,6 @@ def select_arms(
                 f"arm {name} needs topic {known[name].tree}, which patches/series.toml lacks: "
                 "name another"
             )
-    default = {arm.name for arm in ARMS if optional or not arm.optional}
+    default = {arm.name for arm in ARMS if not arm.optional or arm.families & {*asked}}
     wanted = {*names, *CONTROLS} if names else default
     return tuple(arm for arm in ARMS if arm.name in wanted and arm.tree in possible)

@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
+from bench.arms import SINGLE
 from bench.import_times import Box, Import, boxes
 from bench.results import AGAIN, FLOOR, JOIN, NONE, STOCK, SWEEP_PREFIX, Row
 from bench.statistics import Cell, Contrast, Environment, Sample, Verdict, samples
@@ -105,8 +106,11 @@ LETTERS = 210
 def draw_plots(rows: Sequence[Row], contrasts: Sequence[Contrast]) -> dict[str, bytes]:
     """Those of `PLOTS` for which the rows of a `Selection` have figures, as SVG.
 
-    `contrasts` are those of `rows` (`compare_arms`): to find them takes long.
+    `contrasts` are those of `rows` (`compare_arms`): to find them takes long. Arms of a single
+    question are drawn where that is the plot's.
     """
+    rows = [row for row in rows if row.arm not in SINGLE or row.workload == JOIN]
+    contrasts = [one for one in contrasts if one.arm not in SINGLE]
     found = samples(rows)
     # Those of the payloads first: how they look does not depend on what else was measured.
     styles = _styles(row.arm for own in (CODEC, (JOIN,)) for row in rows if row.workload in own)

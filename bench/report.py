@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 
+from bench.arms import SINGLE
 from bench.blocks import fill_block
 from bench.dependencies import Dependency, dependency_grid, load_dependencies
 from bench.import_times import IMPORTS, load_imports
@@ -204,7 +205,7 @@ def _image(path: Path) -> str:
 
 def _results(contrasts: Sequence[Contrast], study: Study, plots: Sequence[Path]) -> str:
     """README.md: the study's table measured here, whole commands, and the other plots."""
-    times = [one for one in contrasts if one.cell.metric == "time"]
+    times = [one for one in contrasts if one.cell.metric == "time" and one.arm not in SINGLE]
     packed = [one for one in times if one.cell.workload == "pack"]
     whole = [one for one in times if one.cell.workload in WHOLE]
     parts = [READING]

@@ -62,7 +62,7 @@ def benchmark(
     series = load_series(project)
     cases = select_cases(workload, payload, store, quick=quick)
     topics = [topic.name for topic in series.topics]
-    arms = select_arms(arm, topics, optional=bool(workload))
+    arms = select_arms(arm, topics, [case.family for case in cases] if workload else [])
     for line in complaints():
         _complain(line)
     out = results or project.root / RESULTS

@@ -340,9 +340,7 @@ def test_selection_by_workload_payload_and_store() -> None:
     assert kinds(quick=True) < everything
     assert kinds(["save"], ["text"], ["tmpfs"]) == {("save", "text", "tmpfs")}
     assert kinds(["store"], (), ["s3"]) == {
-        (workload, payload, "s3")
-        for workload in ("save", "load")
-        for payload in ("embeddings", "model weights")
+        (workload, "model weights", "s3") for workload in ("save", "load")
     }
     assert kinds(["save"], ["text"], ["disk"]) == {("save", "text", "disk")}
     assert not any(payload == "transformer" for _, payload, _ in kinds((), (), ["tmpfs", "disk"]))
@@ -385,7 +383,8 @@ def test_arms_are_selected_with_their_controls() -> None:
     topics = [topic.name for topic in load_series(Project(ROOT)).topics]
     default = {arm.name for arm in select_arms([], topics)}
     assert default == {arm.name for arm in ARMS if not arm.optional}
-    assert select_arms([], topics, optional=True) == ARMS
+    asked = {arm.name for arm in select_arms([], topics, ["git", "distant"])}
+    assert asked - default == {"git-info", "s3-batching", "scheduler-cache"}
     assert {arm.name for arm in select_arms(["git-info"], topics)} == {*CONTROLS, "git-info"}
     with pytest.raises(BenchError, match="there is no arm 'pached': choose from stock"):
         select_arms(["pached"], [])
@@ -409,8 +408,7 @@ def test_a_single_topic_makes_the_default_no_longer() -> None:
 
 def test_every_topic_has_an_arm_of_its_own_that_is_measured() -> None:
     topics = [topic.name for topic in load_series(Project(ROOT)).topics]
-    arms = select_arms([], topics, optional=True)
-    measured = {step.arm.tree for case in all_cases() for step in steps_of_round(case, arms, 0)}
+    measured = {step.arm.tree for case in all_cases() for step in steps_of_round(case, ARMS, 0)}
     assert set(topics) <= measured
 
 
@@ -662,16 +660,16 @@ def test_servers_hold_what_a_folder_holds(run, tmp_path, store) -> None:
     except BenchError as error:
         if store == "azure":
             pytest.skip(str(error))
-    (here,) = select_cases(["artifacts"], ["embeddings"], ["tmpfs"], quick=False)
-    (there,) = select_cases(["store"], ["embeddings"], [store], quick=False)
+    (here,) = select_cases(["artifacts"], ["model weights"], ["tmpfs"], quick=False)
+    (there,) = select_cases(["store"], ["model weights"], [store], quick=False)
     with serve(store, environments, tmp_path / "server") as server:
         remote = run(there, ARMS[0], server)
-    stored = ("save", "embeddings", "stored")
+    stored = ("save", "model weights", "stored")
     assert remote[stored] == run(here, ARMS[0])[stored]
-    assert remote["load", "embeddings", "time"].value > 0
+    assert remote["load", "model weights", "time"].value > 0
 
 
-@pytest.mark.parametrize("workload", ["join", "filecache", "waiting"])
+@pytest.mark.parametrize("workload", ["join", "filecache"])
 def test_the_release_does_what_single_topics_are_judged_by(run, workload) -> None:
     case = select_cases([workload], [], [], quick=False)[0]
     first = case.payloads[:2] if workload == "filecache" else case.payloads[:1]

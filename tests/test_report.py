@@ -82,7 +82,7 @@ FAULT = Fault("reads", "flip", "stock", "gzip", 1000, 1, 0, "bit 1: Error", "-",
 
 def all_rows() -> list[Row]:
     """Something for every table and plot."""
-    ratios = {"patched": 1.0, "patched+lz4": 0.1}
+    ratios = {"patched": 1.0, "patched+lz4": 0.1, "cas-stored": 0.5}
     rows = observe(ratios, workload="pack", store="-")
     for workload in ("save", "load"):
         rows += observe(ratios, workload=workload, store="tmpfs")
@@ -198,6 +198,12 @@ def test_the_headline_shows_ours_beside_the_study(project: Path) -> None:
     for name in PLOTS:
         assert (f"](data/plots/{name})" in readme) is (name != JOIN_PLOT)
         assert (f"](data/plots/{name})" in status) is (name == JOIN_PLOT)
+
+
+def test_arms_of_single_topics_are_in_status_alone(project: Path) -> None:
+    write_report(project, TITLES)
+    assert "| cas-stored |" in (project / "status.md").read_text()
+    assert "| cas-stored |" not in (project / "README.md").read_text()
 
 
 def test_fewer_requests_are_a_gain(project: Path) -> None:

@@ -212,7 +212,7 @@ REAL = (
         optional=True,
         size=91_000_000,
     ),
-    Payload("float32 400 MB", layers, optional=True, size=401_000_000, rounds=2),
+    Payload("float32 400 MB", layers, optional=True, size=401_000_000),
 )
 # The size sweep: how throughput grows with size. The names are those of bench/results.py.
 SWEEP = (
