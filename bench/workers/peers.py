@@ -6,9 +6,11 @@ trying them: whether a second object of the same content takes room of its own, 
 """
 
 import copy
+import importlib
 import os
 import pickle
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable
 from functools import cache, partial
@@ -26,6 +28,9 @@ LEAST_SIZE = 1_000_000
 
 class Peer:
     """A folder in which artifacts are kept by number; what is loaded is the first."""
+
+    # What is imported once, and not in every fork.
+    library = "pickle"
 
     def __init__(self, root: str, name: str) -> None:
         self.folder = Path(root, name)
@@ -70,6 +75,7 @@ class Pickle(Peer):
 
 
 class Joblib(Peer):
+    library = "joblib"
     compress: Any = 0
 
     def write(self, name: str, artifact: Any) -> None:
@@ -89,6 +95,8 @@ class JoblibLZ4(Joblib):
 
 class Dagster(Peer):
     """Its file-system IO manager; what it logs of each file is not wanted."""
+
+    library = "dagster"
 
     def __init__(self, root: str, name: str) -> None:
         import logging
@@ -135,6 +143,8 @@ def _dagster_contexts(name: str) -> tuple[Any, Any]:
 class Kedro(Peer):
     """Its pickle data set."""
 
+    library = "kedro_datasets.pickle"
+
     def _data_set(self, name: str) -> Any:
         from kedro_datasets.pickle import PickleDataset
 
@@ -149,6 +159,8 @@ class Kedro(Peer):
 
 class Prefect(Peer):
     """Its result store on a local file system, in default settings."""
+
+    library = "prefect.results"
 
     def __init__(self, root: str, name: str) -> None:
         from prefect.filesystems import LocalFileSystem
@@ -167,6 +179,8 @@ class Prefect(Peer):
 
 class DiskCache(Peer):
     """Without the limit that would evict what is saved."""
+
+    library = "diskcache"
 
     def __init__(self, root: str, name: str) -> None:
         import diskcache
@@ -242,7 +256,11 @@ def rename(findings: list[Finding]) -> list[Finding]:
 
 
 def work(assignment: dict[str, Any]) -> list[Finding]:
-    kind: Callable[..., Any] = PEERS.get(os.environ.get("WITH", ""), Task)
+    # Where Prefect would write into the user's home.
+    os.environ["PREFECT_HOME"] = tempfile.gettempdir()
+    peer = PEERS.get(os.environ.get("WITH", ""))
+    importlib.import_module(peer.library if peer else "stores")
+    kind: Callable[..., Any] = peer or Task
     root = assignment["root"]
     new_task = partial(kind, root)
     measures = {"peers save": measure_save, "peers load": measure_load}
