@@ -60,7 +60,7 @@ HEADLINE = {
     ("import", "with bytecode"): "`import metaflow`",
     ("flow", "hello"): "a flow of two steps",
     ("flow", "foreach"): "a foreach of 40 tasks",
-    ("flow", "checkpoint"): "a flow that saves 16 arrays of 8 MB",
+    ("flow", "checkpoint"): "a flow that saves a model, in arrays of 8 MB",
     ("parallel_map", "64 no-ops"): "`parallel_map`, 64 tasks that do nothing",
 }
 GAINS = "gains.svg"
