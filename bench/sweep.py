@@ -275,6 +275,22 @@ def run_sweep(sweep: Sweep, cells_at_once: int) -> None:
         raise BenchError("the flow stopped, see above: the same command goes on where it did")
 
 
+def compile_argo(sweep: Sweep) -> str:
+    """The manifest of an Argo workflow template; the archive goes to the datastore.
+
+    Raises BenchError for a machine that is not Kubernetes', or without a datastore in a cloud.
+    """
+    if sweep.settings.kubernetes is None:
+        raise BenchError(f"machine {sweep.machine} is not one of Kubernetes: name one that is")
+    command = sweep.command("argo-workflows", "create", "--only-json")
+    env = sweep.environ()
+    done = subprocess.run(command, cwd=sweep.folder, env=env, capture_output=True, text=True)
+    if done.returncode:
+        said = " ".join(done.stderr.split())
+        raise BenchError(f"Metaflow cannot compile the flow: {said[-300:]}")
+    return done.stdout
+
+
 def collect(sweep: Sweep, run: str, results: Path, outcomes: Path) -> list[Outcome]:
     """Add what a finished run found, unless it is there; returns what became of its cells.
 

@@ -24,6 +24,7 @@ from bench.sweep import (
     Outcome,
     Sweep,
     collect,
+    compile_argo,
     load_plan,
     pack_archive,
     plan_cells,
@@ -47,6 +48,9 @@ def sweep(
     collect_run: Annotated[
         str | None, typer.Option("--collect", help="Only add what this finished run found.")
     ] = None,
+    argo: Annotated[
+        bool, typer.Option("--argo", help="Only print the manifest for Argo Workflows.")
+    ] = False,
     scale: Annotated[
         bool, typer.Option("--scale", help="Only time what scheduling costs: data/scale.tsv.")
     ] = False,
@@ -67,11 +71,15 @@ def sweep(
     out = results or project.root / RESULTS
     outcomes = out.with_name(OUTCOMES.name)
     for one in _sweeps(project, plan, machine):
+        if argo:
+            print(compile_argo(one), end="")
+            continue
         if collect_run is None:
             _run(project, one, cells_at_once)
         run = collect_run or one.run_id.read_text()
         _show(collect(one, run, out, outcomes))
-        one.run_id.unlink(missing_ok=True)
+        if collect_run is None:
+            one.run_id.unlink()
 
 
 def _sweeps(project: Project, file: Path, machines: Names) -> list[Sweep]:

@@ -29,6 +29,7 @@ from bench.sweep import (
     Machine,
     Sweep,
     collect,
+    compile_argo,
     load_outcomes,
     load_plan,
     pack_archive,
@@ -148,29 +149,24 @@ def test_another_archive_than_the_one_sent_is_refused(make_sweep, capfd) -> None
     assert f"arrived with sha256 {sweep.archive.sha256} instead of 0000" in capfd.readouterr().err
 
 
-def test_the_flow_compiles_for_argo_workflows(make_sweep, tmp_path) -> None:
+def test_the_flow_compiles_for_argo_workflows(make_sweep, tmp_path, monkeypatch) -> None:
     plan = load_plan(PLAN)
     name = "azure-d2s-v5"
-    cells = [replace(CELLS[0], machine=name)]
-    sweep = make_sweep(cells, name, plan.machines[name])
+    sweep = make_sweep([replace(CELLS[0], machine=name)], name, plan.machines[name])
+    with pytest.raises(BenchError, match="machine here is not one of Kubernetes"):
+        compile_argo(replace(sweep, machine="here", settings=Machine()))
     environments = Environments(Project(ROOT).build / "bench" / "environments")
     with serve("s3", environments, tmp_path / "server") as server:
-        done = subprocess.run(
-            sweep.command("argo-workflows", "create", "--only-json"),
-            cwd=sweep.folder,
-            env=sweep.environ()
-            | server.settings
-            | {
-                "METAFLOW_DEFAULT_DATASTORE": "s3",
-                "METAFLOW_DATASTORE_SYSROOT_S3": server.root,
-                "METAFLOW_HOME": str(tmp_path),
-                "METAFLOW_USER": "bench",
-            },
-            capture_output=True,
-            text=True,
-        )
-    assert done.returncode == 0, done.stderr
-    manifest = without_null(json.loads(done.stdout))
+        for key, value in {
+            **server.settings,
+            "METAFLOW_DEFAULT_DATASTORE": "s3",
+            "METAFLOW_DATASTORE_SYSROOT_S3": server.root,
+            "METAFLOW_HOME": str(tmp_path),
+            "METAFLOW_USER": "bench",
+        }.items():
+            monkeypatch.setenv(key, value)
+        compiled = compile_argo(sweep)
+    manifest = without_null(json.loads(compiled))
     # Argo's models: what they do not know, they drop, and what is of another type, they refuse.
     template = WorkflowTemplate.model_validate(manifest)
     read = template.model_dump(by_alias=True, exclude_unset=True, mode="json")
