@@ -136,9 +136,14 @@ def test_a_killed_sweep_goes_on_and_every_cell_has_an_outcome(make_sweep, tmp_pa
     assert collect(sweep, second, *files) == outcomes
     assert [file.read_bytes() for file in files] == before
 
-    (card,) = sweep.folder.rglob("*.html")
-    drawn = re.search(r"data:image/svg\+xml;base64,([\w+/=]+)", card.read_text())
-    assert drawn and b"</svg>" in base64.b64decode(drawn[1])
+    (card,) = (sweep.folder / ".metaflow" / "mf.cards").rglob("*.html")
+    data = re.search(r'__MF_DATA__\["[\w-]+"\] = "([\w+/=]+)"', card.read_text())
+    assert data
+    shown = base64.b64decode(data[1]).decode()
+    assert "1 of 3 cells measured" in shown
+    drawn = re.search(r"data:image/svg\+xml;base64,([\w+/=]+)", shown)
+    assert drawn
+    assert b"</svg>" in base64.b64decode(drawn[1])
 
 
 def test_another_archive_than_the_one_sent_is_refused(make_sweep, capfd) -> None:
