@@ -21,13 +21,12 @@ from bench.environments import Environment, Tree, clean_environment, last_line
 from bench.errors import BenchError
 from bench.machine import this_machine
 from bench.records import load_records, write_records
-from bench.results import STOCK
+from bench.results import PATCHED, STOCK
 from bench.session import now
 from bench.tables import Grid, markdown, quantity
 
 SCALE = Path("data", "scale.tsv")
 FLOW = Path(__file__).with_name("scale_flow.py")
-PATCHED = "patched"
 REAL, SIMULATED = "real", "simulated"
 # Cells of real flows, and of those whose tasks are simulated.
 REAL_WIDTHS = (2, 20)

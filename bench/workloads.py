@@ -183,8 +183,9 @@ def select_cases(
 ) -> tuple[Case, ...]:
     """The cases that these names leave; by default all but optional ones, and the disk.
 
-    A workload is named as in a row ("save") or by its family ("sweep"). Raises BenchError for
-    a name that nothing has, and for names that leave nothing.
+    Optional ones are left by a name that no other case has. A workload is named as in a row
+    ("save") or by its family ("sweep"). Raises BenchError for a name that nothing has, and for
+    names that leave nothing.
     """
     cases = tuple(all_cases())
     known = {name for case in cases for name in (case.family, *case.workloads)}

@@ -14,8 +14,8 @@ from bench.arms import ARMS, CONTROLS
 from bench.environments import Packages
 from bench.errors import BenchError
 from bench.report import RESULTS, write_scale_table
-from bench.results import STOCK
-from bench.scale import PATCHED, SCALE, WIDTHS, Scale, Subject, measure_scale, write_scale
+from bench.results import PATCHED, STOCK
+from bench.scale import SCALE, WIDTHS, Scale, Subject, measure_scale, write_scale
 from bench.session import one_benchmark
 from bench.sweep import (
     CLOUD_CELLS,
