@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.records import load_records
 from bench.results import FLOOR, NONE, STOCK, Row
 from bench.statistics import LEAST_ROUNDS, Cell, Contrast, Verdict, compare_with
-from bench.tables import Grid, gain, markdown, quantity, times
+from bench.tables import Grid, folded, gain, markdown, quantity, times
 
 TARGETS = Path("data", "targets.tsv")
 REMEDY = "restore it"
@@ -127,8 +127,10 @@ def targets_block(judgements: Sequence[Judgement]) -> str:
 
 
 def remaining_block(judgements: Sequence[Judgement]) -> str:
-    """README.md: what is not reached, measured or not."""
-    return markdown(target_grid(missed(judgements)))
+    """README.md: how much is reached, and what is not, measured or not."""
+    left = missed(judgements)
+    summary = f"{len(judgements) - len(left)} of {len(judgements)} targets are reached."
+    return f"{summary}\n\n{folded('the others', markdown(target_grid(left)))}"
 
 
 def topics_block(titles: Mapping[str, str], judgements: Sequence[Judgement]) -> str:

@@ -40,7 +40,9 @@ def sweep(
     machine: Annotated[
         Names, typer.Option(help="Machine types of the plan.", show_default="this machine")
     ] = [],  # noqa: B006
-    plan: Annotated[Path, typer.Option(help="Cells and machine types.")] = PLAN,
+    plan: Annotated[
+        Path, typer.Option(help="Cells and machine types.", show_default="bench/sweep.toml")
+    ] = PLAN,
     cells_at_once: Annotated[
         int | None,
         typer.Option(min=1, show_default="1 on this machine, where they disturb each other"),
