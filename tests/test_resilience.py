@@ -61,7 +61,7 @@ def test_no_arm_breaks_what_stock_keeps(trees, tmp_path) -> None:
     for one in faults:
         by_arm.setdefault(one.arm, {})[one.promise, one.fault, one.format] = one
     stock = by_arm.pop(STOCK)
-    assert set(by_arm) == {"patched", "patched+isal", "patched+lz4"}
+    assert set(by_arm) == {"patched", "patched+isal", "patched+lz4", "patched+blake3"}
     for arm, found in by_arm.items():
         for (promise, fault, format), one in found.items():
             assert one.cases or one.example.startswith("skipped: "), one

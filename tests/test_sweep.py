@@ -42,9 +42,9 @@ from patchstack.series import load_series
 from patchstack.source import pinned_source
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
-# What kills the task that measures 8 tasks: its process is the ancestor that runs a step.
+# What kills the task that measures 64 no-ops: its process is the ancestor that runs a step.
 KILL = """
-    if len(iterable) == 8:
+    if len(iterable) == 64:
         import signal
         pid = os.getpid()
         while b"sweep_flow.py\\0" not in open(f"/proc/{pid}/cmdline", "rb").read():
@@ -54,7 +54,7 @@ KILL = """
 """
 CELLS = [
     Cell("patched", "parallel_map", payload, "", python, "here", 0.2)
-    for payload, python in (("1 task", "2.7"), ("1 task", HERE), ("8 tasks", HERE))
+    for payload, python in (("1 no-op", "2.7"), ("1 no-op", HERE), ("64 no-ops", HERE))
 ]
 
 
@@ -86,6 +86,7 @@ def make_sweep(release, tmp_path, monkeypatch):
     return make
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds the task to kill in /proc")
 def test_a_killed_sweep_goes_on_and_every_cell_has_an_outcome(make_sweep, tmp_path) -> None:
     sweep = make_sweep(CELLS)
     log = tmp_path / "log"
