@@ -19,7 +19,7 @@ from bench.arms import ARMS, CONTROLS, Arm
 from bench.environments import ROOT, Tree
 from bench.errors import BenchError
 from bench.machine import this_machine
-from bench.results import HEADER
+from bench.results import HEADER, load_rows
 from bench.runner import Bench, run_benchmark
 from bench.schedule import Step
 from bench.session import now
@@ -56,7 +56,7 @@ def measure_cell(cell: Cell, folder: Path, environments: Path) -> dict[str, Any]
         limit = 60 * cell.minutes
         bench = Bench(folder, results, manifest["release"], trees, TMPFS, limit, environments)
         run_benchmark(bench, cases, arms, Lines())
-        if not results.exists():
+        if not any(row.workload == cell.workload for row in load_rows(results)):
             raise BenchError("no round fits into the time given: give more minutes in the plan")
     except BenchError as error:
         answer = {"outcome": "failed", "reason": " ".join(str(error).split())}

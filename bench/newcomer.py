@@ -9,7 +9,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from bench.tables import quantity
 NEWCOMER = Path("data", "newcomer.tsv")
 PAGE = Path("README.md")
 HEADING = "Two commands"
-# What a newcomer's shell has: where programs and certificates are, and the way to the network.
-KEPT = ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy")
+# What a newcomer's shell has: certificates, the way to the network, and programs (`_own_path`).
+KEPT = ("LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy")
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,10 @@ def commands(block: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def follow_page(root: Path) -> Iterator[Step]:
-    """Clone the project, and run what stands under `HEADING`; a step is told when it is done.
+def follow_page(root: Path, say: Callable[[str], None]) -> Iterator[Step]:
+    """Clone the project, and run what stands under `HEADING`.
+
+    `say` is told a command before it runs, a step is yielded when it has.
 
     Raises BenchError if a command fails, with the last line that it said.
     """
@@ -71,20 +73,27 @@ def follow_page(root: Path) -> Iterator[Step]:
     with tempfile.TemporaryDirectory() as folder:
         clone, home = Path(folder, "metaflow-perf"), Path(folder, "home")
         home.mkdir()
-        env = {name: os.environ[name] for name in KEPT if name in os.environ} | {"HOME": str(home)}
-        (block,) = code_blocks((root / PAGE).read_text(encoding="utf-8"))[HEADING]
-        steps = [("git clone", f"git clone --quiet '{root}' '{clone}'", Path(folder))]
-        steps += [(command, command, clone) for command in commands(block)]
-        for name, command, where in steps:
+        env = {name: os.environ[name] for name in KEPT if name in os.environ}
+        env |= {"HOME": str(home), "PATH": _own_path(root)}
+        subprocess.run(["git", "clone", "--quiet", str(root), str(clone)], check=True)
+        (block,) = code_blocks((clone / PAGE).read_text(encoding="utf-8"))[HEADING]
+        for command in commands(block):
+            say(command)
             begin = time.monotonic()
             done = subprocess.run(
-                ["sh", "-c", command], cwd=where, env=env, capture_output=True, text=True
+                ["sh", "-c", command], cwd=clone, env=env, capture_output=True, text=True
             )
             if done.returncode:
                 said = (done.stderr or done.stdout).strip().splitlines() or ["nothing was said"]
-                raise BenchError(f"{name} failed in a fresh clone of {commit}: {said[-1]}")
+                raise BenchError(f"{command} failed in a fresh clone of {commit}: {said[-1]}")
             seconds = round(time.monotonic() - begin, 1)
-            yield Step(commit, machine.processor, machine.cores, machine.system, name, seconds)
+            yield Step(commit, machine.processor, machine.cores, machine.system, command, seconds)
+
+
+def _own_path(root: Path) -> str:
+    """PATH without this project's own environment, which has uv."""
+    folders = os.environ["PATH"].split(os.pathsep)
+    return os.pathsep.join(one for one in folders if not Path(one).is_relative_to(root))
 
 
 def newcomer_block(steps: Sequence[Step]) -> str:

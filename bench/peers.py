@@ -12,7 +12,6 @@ from bench.statistics import Contrast, compare_with
 from bench.tables import Grid, folded, markdown, quantity, times
 
 NOTHING = "Not measured yet: `make bench-peers`."
-BOUGHT = ("second copy saved", "damage seen")
 # What is shown unfolded: the size that artifacts of models begin with.
 SHOWN = "model weights"
 

@@ -2,9 +2,9 @@
 
 Real flows show what one task costs: processor time, files and bytes of metadata. These grow with
 the number of cells and nothing else, so a wide sweep costs them times its cells. What the scheduler
-does for one task can grow with the number of tasks, and is measured up to a sweep of 10,000 cells,
-the tasks of which are simulated (bench/scale_flow.py): its processor time, not the time on a clock,
-so that what else the machine does adds little.
+does for one task can grow with the number of tasks, and is measured in sweeps as wide as the machine
+can bear, the tasks of which are simulated (bench/scale_flow.py): its processor time, not the time
+on a clock, so that what else the machine does adds little.
 """
 
 import json

@@ -26,9 +26,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import tomllib
+import tomlkit
 import uv
 from pydantic import BaseModel, ConfigDict, ValidationError
+from tomlkit.exceptions import TOMLKitError
 
 from bench.arms import select_arms
 from bench.environments import ROOT, Environment, Tree, clean_environment
@@ -126,10 +127,10 @@ class Outcome:
 def load_plan(path: Path) -> Plan:
     """Raises BenchError for a file that is missing or says what cannot be."""
     try:
-        plan = Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        plan = Plan.model_validate(tomlkit.parse(path.read_text(encoding="utf-8")).unwrap())
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror}: name another --plan") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (TOMLKitError, UnicodeDecodeError) as error:
         raise BenchError(f"{path} is not TOML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
@@ -228,9 +229,11 @@ class Sweep:
     machine: str
     settings: Machine
     cells: int
+    # That a cell measures for, at most.
+    minutes: float
 
     @property
-    def run_id(self) -> Path:
+    def run_file(self) -> Path:
         """Holds the id of the run that is not finished, or whose rows are not merged."""
         return self.folder / f"{self.archive.name}-{self.machine}.run"
 
@@ -244,17 +247,12 @@ class Sweep:
     def run_command(self, cells_at_once: int) -> list[str]:
         """Start the run, or go on with the one that was not finished."""
         limits = ["--max-workers", str(cells_at_once), "--max-num-splits", str(self.cells)]
-        limits += ["--run-id-file", str(self.run_id), "--tag", f"sweep:{self.archive.name}"]
-        if self.run_id.exists():
-            return self.command("resume", "--origin-run-id", self.run_id.read_text(), *limits)
+        limits += ["--run-id-file", str(self.run_file), "--tag", f"sweep:{self.archive.name}"]
+        if self.run_file.exists():
+            return self.command("resume", "--origin-run-id", self.run_file.read_text(), *limits)
         here = [] if self.settings.backend else ["--folder", str(self.folder)]
-        return self.command("run", *self._parameters(), *here, *limits)
-
-    def _parameters(self) -> list[str]:
-        return ["--archive", str(self.archive.path), *self._small_parameters()]
-
-    def _small_parameters(self) -> list[str]:
-        return ["--sha256", self.archive.sha256, "--machine", self.machine]
+        what = ["--archive", str(self.archive.path), "--sha256", self.archive.sha256]
+        return self.command("run", *what, "--machine", self.machine, *here, *limits)
 
     def environ(self) -> dict[str, str]:
         """Of the flow's processes: on this machine a store of its own, else what the user set."""

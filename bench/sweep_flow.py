@@ -179,15 +179,17 @@ class Home:
 
     def _call(self, command: list[str], env: dict[str, str]) -> str:
         """What a command prints, while the task's log shows what it says."""
-        pipe = subprocess.PIPE
-        with subprocess.Popen(
-            command, cwd=self.files, env=env, stdout=pipe, stderr=pipe, text=True
-        ) as process:
-            said = []
-            for line in process.stderr or ():
-                print(line, end="", file=sys.stderr, flush=True)
-                said.append(line.strip())
-            answer = process.stdout.read() if process.stdout else ""
+        # The answer goes to a file: a pipe that nobody reads is full after 64 KB.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
+            with subprocess.Popen(
+                command, cwd=self.files, env=env, stdout=out, stderr=subprocess.PIPE, text=True
+            ) as process:
+                said = []
+                for line in process.stderr or ():
+                    print(line, end="", file=sys.stderr, flush=True)
+                    said.append(line.strip())
+            out.seek(0)
+            answer = out.read()
         if process.returncode < 0:
             raise Lost(f"the process that measured ended by signal {-process.returncode}")
         if process.returncode:
@@ -246,7 +248,9 @@ def show(picture: str, outcomes: list[dict[str, Any]]) -> None:
         current.card.append(Image(f"data:image/svg+xml;base64,{source}"))
     for one in outcomes:
         if one["outcome"] != "measured":
-            what = ", ".join(one[name] for name in ("arm", "workload", "payload", "python"))
+            what = ", ".join(
+                one[name] for name in ("arm", "workload", "payload", "store", "python")
+            )
             current.card.append(Markdown(f"- {what}: {one['outcome']}: {one['reason']}"))
 
 

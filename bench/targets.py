@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.records import load_records
 from bench.results import FLOOR, NONE, STOCK, Row
 from bench.statistics import LEAST_ROUNDS, Cell, Contrast, Verdict, compare_with
-from bench.tables import Grid, folded, gain, markdown, quantity, times
+from bench.tables import Grid, folded, gain, markdown, times
 
 TARGETS = Path("data", "targets.tsv")
 REMEDY = "restore it"
@@ -72,7 +72,7 @@ class Target:
             return f"{self.number:.3g}x the floor or less"
         if self.base is Base.OBJECT:
             return f"{self.number:.0%} of the object or less"
-        return f"{quantity(self.number, 'B')} more or less"
+        return f"at most {self.number:.0f} B more"
 
 
 class Outcome(Enum):
@@ -141,7 +141,9 @@ def topics_block(titles: Mapping[str, str], judgements: Sequence[Judgement]) -> 
         gains = [
             f"{one.target.workload} {one.target.payload} {one.measured}"
             for one in own
-            if one.measured and one.target.metric == "time" and one.target.payload != ANY
+            if one.measured
+            and (one.target.base, one.target.metric) == (Base.STOCK, "time")
+            and one.target.payload != ANY
         ]
         reached = sum(one.outcome is Outcome.REACHED for one in own)
         counts = f"{reached} of {len(own)}" if own else ""

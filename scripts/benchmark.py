@@ -53,9 +53,10 @@ def benchmark(
     ratio that is not beyond it says nothing. If it is interrupted, the same command goes on.
     Options that name something can be given more than once.
 
-    Only if asked for with --workload are measured: join, git, distant (S3 at 20 ms), waiting
-    (parallel_map), filecache and costs (of what a run does beside its steps); and arms of single
-    topics only if one is, or with --arm.
+    Only if asked for are measured: with --workload join, git, distant (S3 at 20 ms), filecache,
+    costs (of what a run does beside its steps) and peers; with --payload "float32 400 MB",
+    "float64 400 MB", "foreach 400" and transformer; with --store disk. Arms of single topics only
+    with --workload or --arm.
     """
     begin = time.monotonic()
     project = door.project()

@@ -17,8 +17,8 @@ def newcomer() -> None:
     project = door.project()
     root = project.root
     steps = list[Step]()
-    for step in follow_page(root):
-        door.progress.print(f"{step.command}: {quantity(step.seconds, 's')}", markup=False)
+    for step in follow_page(root, lambda command: door.progress.print(command, markup=False)):
+        door.progress.print(f"took {quantity(step.seconds, 's')}", markup=False)
         steps.append(step)
     write_records(root / NEWCOMER, Step, steps)
     write_report(root, door.titles(project))

@@ -54,7 +54,10 @@ def sweep(
         bool, typer.Option("--argo", help="Only print the manifest for Argo Workflows.")
     ] = False,
     scale: Annotated[
-        bool, typer.Option("--scale", help="Only time what scheduling costs: data/scale.tsv.")
+        bool,
+        typer.Option(
+            "--scale", help="Only time what scheduling costs, half an hour: data/scale.tsv."
+        ),
     ] = False,
     results: Annotated[
         Path | None, typer.Option(help="Result file to add to.", show_default="data/results.tsv")
@@ -70,6 +73,8 @@ def sweep(
     if scale:
         _scale(project)
         return
+    if collect_run and len(machine) > 1:
+        raise BenchError("a run is of one machine type: name one --machine beside --collect")
     out = results or project.root / RESULTS
     outcomes = out.with_name(OUTCOMES.name)
     for one in _sweeps(project, plan, machine):
@@ -78,10 +83,10 @@ def sweep(
             continue
         if collect_run is None:
             _run(project, one, cells_at_once)
-        run = collect_run or one.run_id.read_text()
+        run = collect_run or one.run_file.read_text()
         _show(collect(one, run, out, outcomes))
         if collect_run is None:
-            one.run_id.unlink()
+            one.run_file.unlink()
 
 
 def _sweeps(project: Project, file: Path, machines: Names) -> list[Sweep]:
@@ -104,14 +109,17 @@ def _sweeps(project: Project, file: Path, machines: Names) -> list[Sweep]:
         packages = Packages(("kubernetes",) if settings.backend == "kubernetes" else ())
         environment = door.environments(project).provide(trees["upstream"], packages)
         count = sum(cell.machine == name for cell in cells)
-        found.append(Sweep(folder, environment, archive, name, settings, count))
+        found.append(Sweep(folder, environment, archive, name, settings, count, plan.minutes))
     return found
 
 
 def _run(project: Project, one: Sweep, cells_at_once: int | None) -> None:
     remote = one.settings.backend is not None
-    what = "going on with" if one.run_id.exists() else "sweeping"
-    door.progress.print(f"{what} {one.cells} cells on {one.machine}", markup=False)
+    what = "going on with" if one.run_file.exists() else "sweeping"
+    door.progress.print(
+        f"{what} {one.cells} cells on {one.machine}, at most {one.minutes:g} minutes each",
+        markup=False,
+    )
     try:
         if remote:
             run_sweep(one, cells_at_once or CLOUD_CELLS)
@@ -135,21 +143,24 @@ def _scale(project: Project) -> None:
         environment = environments.provide(trees[arm.tree], Packages())
         subjects.append(Subject(arm.name, trees[arm.tree], environment, series.pin.release))
     found: list[Scale] = []
-    for one in measure_scale(subjects, WIDTHS, project.build / "scale"):
-        door.progress.print(
-            f"{one.arm}, {one.width} {one.tasks} cells: scheduler {one.scheduler_seconds} s"
-        )
-        found.append(one)
+    # Not while `make bench` runs here.
+    with one_benchmark(project.build / "bench"):
+        for one in measure_scale(subjects, WIDTHS, project.build / "scale"):
+            door.progress.print(
+                f"{one.arm}, {one.width} {one.tasks} cells: scheduler {one.scheduler_seconds} s"
+            )
+            found.append(one)
     write_scale(project.root / SCALE, found)
     write_scale_table(project.root)
 
 
 def _show(outcomes: list[Outcome]) -> None:
     table = Table(box=None, pad_edge=False, collapse_padding=True)
-    for title in ("arm", "workload", "payload", "python", "machine", "outcome", "rows", "reason"):
+    titles = ("arm", "workload", "payload", "store", "python", "machine", "outcome")
+    for title in (*titles, "rows", "reason"):
         table.add_column(title, justify="right" if title == "rows" else "left")
     for one in outcomes:
-        what = (one.arm, one.workload, one.payload, one.python, one.machine)
+        what = (one.arm, one.workload, one.payload, one.store, one.python, one.machine)
         table.add_row(*what, one.outcome, str(one.rows), one.reason)
     door.show(table)
     counts = Counter(one.outcome for one in outcomes)

@@ -1,5 +1,6 @@
 """README.md, status.md and the like: every link leads somewhere, every command is real."""
 
+import itertools
 import os
 import re
 import shlex
@@ -14,7 +15,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from sandbox import MACHINE, ROOT, git
 
+from bench.errors import BenchError
 from bench.newcomer import HEADING, code_blocks, commands, follow_page
+from bench.sweep import PLAN, load_plan
+from bench.workloads import select_cases
 from patchstack.project import Project
 from patchstack.series import load_series
 from patchstack.source import sdist_path
@@ -77,9 +81,14 @@ def test_commands_have_their_doors_and_options(command: str) -> None:
     assert plan.returncode == 0, plan.stderr
     door = re.search(r"scripts/\w+\.py.*", plan.stdout)
     if door:
-        arguments = [sys.executable, *shlex.split(door[0]), "--help"]
-        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+        arguments = shlex.split(door[0])
+        done = subprocess.run(
+            [sys.executable, *arguments, "--help"], cwd=ROOT, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
+        named = [value for name, value in itertools.pairwise(arguments) if name == "--workload"]
+        if named:
+            assert select_cases(named, [], [], quick=False)
 
 
 @pytest.mark.parametrize("command", [one for one in readme_commands() if one.startswith("infra/")])
@@ -96,6 +105,21 @@ def test_the_wheel_has_the_name_that_is_installed() -> None:
     page = README.read_text(encoding="utf-8")
     assert set(re.findall(r"metaflow-[\w.+-]+\.whl", page)) == {name}
     assert f"pip install metaflow=={series.pin.release}`" in page
+    extras = set(re.findall(r"\.whl\[(\w+)\]", page)) | set(re.findall(r"with `\[(\w+)\]`", page))
+    patches = b"".join(patch.data for own in series.patches.values() for patch in own).decode(
+        errors="replace"
+    )
+    assert extras
+    for extra in extras:
+        assert re.search(rf'^\+.*"{extra}": \[', patches, re.MULTILINE), extra
+
+
+def test_the_sweep_on_a_cluster_names_one() -> None:
+    page = README.read_text(encoding="utf-8")
+    (command,) = [line for line in readme_commands() if "--argo" in line]
+    name = shlex.split(shlex.split(command)[2].removeprefix("ARGS="))[1]
+    assert load_plan(PLAN).machines[name].kubernetes is not None
+    assert name in page
 
 
 @pytest.fixture
@@ -142,13 +166,13 @@ def test_a_newcomer_is_followed_on_the_page(tmp_path: Path) -> None:
     git(project, "init", "--quiet")
     git(project, "add", "README.md")
     git(project, "-c", "user.name=A", "-c", "user.email=a@b", "commit", "--quiet", "-m", "Begin")
-    (project / "README.md").write_text(page + "```\n\nNot committed.\n")
-    steps = list(follow_page(project))
-    assert [step.command for step in steps] == [
-        "git clone",
-        'test -z "$(ls $HOME)"',
-        "ls -a > $HOME/seen",
-    ]
+    (project / "README.md").write_text("Not committed.\n")
+    told = list[str]()
+    steps = list(follow_page(project, told.append))
+    assert (
+        told == [step.command for step in steps] == ['test -z "$(ls $HOME)"', "ls -a > $HOME/seen"]
+    )
     (project / "README.md").write_text(page + "echo no way >&2; exit 3\n```\n")
-    with pytest.raises(Exception, match=r"exit 3 failed in a fresh clone of \w{12}: no way"):
-        list(follow_page(project))
+    git(project, "-c", "user.name=A", "-c", "user.email=a@b", "commit", "--quiet", "-am", "Fail")
+    with pytest.raises(BenchError, match=r"exit 3 failed in a fresh clone of \w{12}: no way"):
+        list(follow_page(project, told.append))

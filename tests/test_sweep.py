@@ -81,7 +81,7 @@ def make_sweep(release, tmp_path, monkeypatch):
         folder = tmp_path / "sweep"
         archive = pack_archive(folder, cells, trees, "1.0")
         assert archive == pack_archive(folder, cells, trees, "1.0")
-        return Sweep(folder, environment, archive, machine, settings, len(cells))
+        return Sweep(folder, environment, archive, machine, settings, len(cells), 0.2)
 
     return make
 
@@ -106,13 +106,13 @@ def test_a_killed_sweep_goes_on_and_every_cell_has_an_outcome(make_sweep, tmp_pa
         time.sleep(0.05)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    first = sweep.run_id.read_text()
+    first = sweep.run_file.read_text()
 
     with pytest.raises(BenchError, match="has no joined rows: let it finish"):
         collect(sweep, first, tmp_path / "results.tsv", tmp_path / "sweep.tsv")
     assert not (tmp_path / "results.tsv").exists()
     run_sweep(sweep, 1)
-    second = sweep.run_id.read_text()
+    second = sweep.run_file.read_text()
     assert second != first
     outcomes = collect(sweep, second, tmp_path / "results.tsv", tmp_path / "sweep.tsv")
 
@@ -265,3 +265,24 @@ def test_the_door_says_what_is_wrong_in_one_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("sweep: there is no machine 'there': choose from here, ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_large_answer_of_a_task_arrives(make_sweep) -> None:
+    """Its rows and picture are more than a pipe holds while nobody reads it."""
+    sweep = make_sweep([])
+    code = """
+import os, sys, sweep_flow
+from pathlib import Path
+home = object.__new__(sweep_flow.Home)
+home.files = Path.cwd()
+print(len(home._call([sys.executable, "-c", "print('x' * 1_000_000)"], dict(os.environ))))
+"""
+    done = subprocess.run(
+        [sweep.environment.python, "-c", code],
+        cwd=sweep.folder,
+        env=sweep.environ() | {"PYTHONPATH": str(ROOT / "bench")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "1000001\n", done.stderr
