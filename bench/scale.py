@@ -1,10 +1,10 @@
 """What scheduling a sweep costs, beside what its cells cost: data/scale.tsv.
 
 Real flows show what one task costs: processor time, files and bytes of metadata. These grow with
-the number of cells and nothing else, so a wide sweep costs them times its cells. What the scheduler
-does for one task can grow with the number of tasks, and is measured in sweeps as wide as the machine
-can bear, the tasks of which are simulated (bench/scale_flow.py): its processor time, not the time
-on a clock, so that what else the machine does adds little.
+the number of cells and nothing else, so a wide sweep costs them times its cells. What the
+scheduler does for one task can grow with the number of tasks, and is measured in sweeps as wide as
+the machine can bear, the tasks of which are simulated (bench/scale_flow.py): its processor time,
+not the time on a clock, so that what else the machine does adds little.
 """
 
 import json
