@@ -25,7 +25,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from bench.arms import SINGLE
 from bench.import_times import Box, Import, boxes
-from bench.results import AGAIN, FLOOR, JOIN, NONE, STOCK, SWEEP_PREFIX, Row
+from bench.results import AGAIN, FLOOR, JOIN, NONE, PEER_WORKLOADS, STOCK, SWEEP_PREFIX, Row
 from bench.statistics import Cell, Contrast, Environment, Sample, Verdict, samples
 from bench.tables import quantity
 
@@ -110,7 +110,11 @@ def draw_plots(rows: Sequence[Row], contrasts: Sequence[Contrast]) -> dict[str, 
     question are drawn where that is the plot's.
     """
     rows = [row for row in rows if row.arm not in SINGLE or row.workload == JOIN]
-    contrasts = [one for one in contrasts if one.arm not in SINGLE]
+    contrasts = [
+        one
+        for one in contrasts
+        if one.arm not in SINGLE and one.cell.workload not in PEER_WORKLOADS
+    ]
     found = samples(rows)
     # Those of the payloads first: how they look does not depend on what else was measured.
     styles = _styles(row.arm for own in (CODEC, (JOIN,)) for row in rows if row.workload in own)
