@@ -24,7 +24,7 @@ PARALLEL = frozenset({"parallel_map"})
 HASH = frozenset({"hash"})
 PEER = frozenset({"peers"})
 # What has a limit that can be built by hand: each says so where it is measured.
-FLOORS = frozenset({"pack", "artifacts", "sweep"}) | START | PARALLEL
+FLOORS = STORE | START | PARALLEL
 # What is measured for single topics (bench/workloads.py).
 JOIN = frozenset({"join"})
 GIT = frozenset({"git"})

@@ -50,22 +50,20 @@ def _digits(value: float, digits: int = 3) -> str:
 
 def gain(contrast: Contrast) -> str:
     """How many times better: base / value, with its interval. Less than 1 is worse."""
-    if math.isnan(contrast.ratio):
-        return "-"
-    best = f"{_digits(1 / contrast.ratio)}x"
-    if contrast.verdict is Verdict.NONE:
-        return best
-    return f"{best} [{_digits(1 / contrast.high)}, {_digits(1 / contrast.low)}]"
+    return _interval(contrast, 1 / contrast.ratio, 1 / contrast.high, 1 / contrast.low)
 
 
 def times(contrast: Contrast) -> str:
     """How many times the base the value is, with its interval: the other way round of `gain`."""
-    if math.isnan(contrast.ratio):
+    return _interval(contrast, contrast.ratio, contrast.low, contrast.high)
+
+
+def _interval(contrast: Contrast, mean: float, low: float, high: float) -> str:
+    if math.isnan(mean):
         return "-"
-    mean = f"{_digits(contrast.ratio)}x"
     if contrast.verdict is Verdict.NONE:
-        return mean
-    return f"{mean} [{_digits(contrast.low)}, {_digits(contrast.high)}]"
+        return f"{_digits(mean)}x"
+    return f"{_digits(mean)}x [{_digits(low)}, {_digits(high)}]"
 
 
 def noise(contrast: Contrast) -> str:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from sandbox import FOLDER, ROOT, Sandbox, clean_environment, make_project, make_upstream
 
+from bench.environments import Tree
+from patchstack.prefix import prefix
 from patchstack.project import Project
 from patchstack.series import load_series
-from patchstack.source import sdist_path
+from patchstack.source import pinned_source, sdist_path
 
 MakeSandbox = Callable[..., Sandbox]
 
@@ -88,3 +90,12 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Project:
         sdist_path(project, load_series(ours).pin.release).parent.mkdir(parents=True)
         shutil.copy(archive, sdist_path(project, load_series(ours).pin.release))
     return project
+
+
+@pytest.fixture(scope="session")
+def stock_tree() -> Tree:
+    """Upstream at the pin, as the arms have it."""
+    project = Project(ROOT)
+    series = load_series(project)
+    made = prefix(project, series, pinned_source(project, series.pin), ())
+    return Tree(made.tree, made.wheel, "-")

@@ -49,10 +49,8 @@ from bench.workloads import (
     provide_checkout,
     select_cases,
 )
-from patchstack.prefix import prefix
 from patchstack.project import Project
 from patchstack.series import load_series
-from patchstack.source import pinned_source
 
 FAMILIES = frozenset({"parallel_map", "hash", "pack", "import", "flow"})
 PARALLEL_MAP = """
@@ -560,22 +558,13 @@ def test_the_door_says_what_is_wrong_in_one_line() -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.fixture(scope="session")
-def release() -> Tree:
-    """Upstream at the pin."""
-    project = Project(ROOT)
-    series = load_series(project)
-    made = prefix(project, series, pinned_source(project, series.pin), ())
-    return Tree(made.tree, made.wheel, "-")
-
-
 @pytest.fixture
-def run(release, tmp_path):
+def run(stock_tree, tmp_path):
     """Run one process of an arm on the pinned release; findings by workload, payload, metric."""
     environments = Environments(Project(ROOT).build / "bench" / "environments")
 
     def _run(case, arm, server=None):
-        environment = environments.provide(release, case.packages + Packages(arm.installed))
+        environment = environments.provide(stock_tree, case.packages + Packages(arm.installed))
         folder = tmp_path / f"{case.family}-{case.store}-{arm.name}"
         (folder / "stores").mkdir(parents=True)
         server = server or Server(str(folder / "stores"))
@@ -732,9 +721,9 @@ def test_a_run_with_a_cost_does_what_it_costs(run, family) -> None:
 
 
 @pytest.mark.parametrize("version", [SILENT, HEARD])
-def test_heartbeats_are_sent_to_a_service_that_hears_them(release, tmp_path, version) -> None:
+def test_heartbeats_are_sent_to_a_service_that_hears_them(stock_tree, tmp_path, version) -> None:
     environments = Environments(Project(ROOT).build / "bench" / "environments")
-    environment = environments.provide(release, Packages())
+    environment = environments.provide(stock_tree, Packages())
     asked: list[str] = []
     with serve_metadata(version, asked) as url:
         env = clean_environment(

@@ -17,7 +17,7 @@ from sandbox import ROOT
 from test_benchmark import make_tree
 
 from bench.arms import SERIES, UPSTREAM
-from bench.environments import Environments, Packages, Tree
+from bench.environments import Environments, Packages
 from bench.errors import BenchError
 from bench.machine import this_machine
 from bench.results import load_rows
@@ -36,10 +36,8 @@ from bench.sweep import (
     plan_cells,
     run_sweep,
 )
-from patchstack.prefix import prefix
 from patchstack.project import Project
 from patchstack.series import load_series
-from patchstack.source import pinned_source
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 # What kills the task that measures 64 no-ops: its process is the ancestor that runs a step.
@@ -58,17 +56,8 @@ CELLS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def release() -> Tree:
-    """Upstream at the pin."""
-    project = Project(ROOT)
-    series = load_series(project)
-    made = prefix(project, series, pinned_source(project, series.pin), ())
-    return Tree(made.tree, made.wheel, "-")
-
-
 @pytest.fixture
-def make_sweep(release, tmp_path, monkeypatch):
+def make_sweep(stock_tree, tmp_path, monkeypatch):
     """A sweep of cells whose arms are stand-ins."""
     monkeypatch.setenv("NOTE", str(tmp_path / "note"))
     environments = Environments(Project(ROOT).build / "bench" / "environments")
@@ -77,7 +66,7 @@ def make_sweep(release, tmp_path, monkeypatch):
         settings = settings or Machine()
         trees = {name: make_tree(tmp_path / name, name, KILL) for name in (UPSTREAM, SERIES)}
         packages = Packages(("kubernetes",) if settings.backend == "kubernetes" else ())
-        environment = environments.provide(release, packages)
+        environment = environments.provide(stock_tree, packages)
         folder = tmp_path / "sweep"
         archive = pack_archive(folder, cells, trees, "1.0")
         assert archive == pack_archive(folder, cells, trees, "1.0")
@@ -203,12 +192,12 @@ def without_null(value):
 
 
 def test_scheduling_is_timed_with_real_tasks_and_simulated_ones(
-    release, tmp_path, monkeypatch
+    stock_tree, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr("bench.scale.REAL_WIDTHS", (2, 3))
     environments = Environments(Project(ROOT).build / "bench" / "environments")
-    environment = environments.provide(release, Packages())
-    subject = Subject("stock", release, environment, "1.0")
+    environment = environments.provide(stock_tree, Packages())
+    subject = Subject("stock", stock_tree, environment, "1.0")
     few, real, *simulated = measure_scale([subject], (4, 8), tmp_path)
     assert [one.tasks for one in (few, real, *simulated)] == ["real"] * 2 + ["simulated"] * 2
     # A cell's files are there once for each cell, and a simulated one has fewer.
