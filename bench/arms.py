@@ -19,7 +19,7 @@ SERIES = "series"
 
 CODEC = frozenset({"pack", "artifacts", "sweep", "store", "checkpoint"})
 STORE = frozenset({"pack", "artifacts", "sweep"})
-START = frozenset({"import", "flow"})
+START = frozenset({"import", "task", "flow"})
 PARALLEL = frozenset({"parallel_map"})
 HASH = frozenset({"hash"})
 PEER = frozenset({"peers"})

@@ -65,7 +65,7 @@ HEADLINE = {
 }
 GAINS = "gains.svg"
 # Workloads that time what a user runs, without a payload of their own.
-WHOLE = ("import", "flow", "parallel_map")
+WHOLE = ("import", "task", "flow", "parallel_map")
 # What describes a payload, and its column.
 LABELS = {"entropy": "bits a byte", "gzip_ratio": "gzip", "lz4_ratio": "lz4"}
 READING = (

@@ -66,7 +66,7 @@ def run_benchmark(
     cases = [case for case in cases if any(case.family in arm.families for arm in contenders)]
     if not cases:
         raise BenchError("these arms do not differ in these workloads: name others")
-    if any({"import", "flow", COSTS} & {*case.workloads} for case in cases):
+    if any({"import", "flow", "task", COSTS} & {*case.workloads} for case in cases):
         find_hyperfine()
     with one_benchmark(bench.folder), contextlib.ExitStack() as stack:
         environments = Environments(bench.environments or bench.folder / "environments")

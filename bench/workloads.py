@@ -45,6 +45,7 @@ HASHED = 100_000_000
 # inside a process only sharpens its median (bench/statistics.py); rounds give the interval, and
 # 25 starts fewer in each are what lets every other case have six of them.
 WARM_UP, RUNS = 1, 9
+TASKS = 5
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ def all_cases() -> Iterator[Case]:
     yield Case("pack", ("pack",), study, packages=numpy + tools, quick=True, extra=ROUNDS)
     yield Case("import", ("import",), ("with bytecode",))
     yield Case("flow", ("flow",), ("hello",), TMPFS)
+    yield Case("task", ("task",), ("hello",), TMPFS, optional=True)
     yield Case("checkpoint", ("flow",), ("checkpoint",), TMPFS, numpy)
     yield from _artifacts("artifacts", REAL, TMPFS)
     yield from _artifacts("sweep", SWEEP, TMPFS)
@@ -342,6 +344,30 @@ def _run_flow(case: Case, place: Place, env: Environ) -> list[Finding]:
     return findings
 
 
+def _run_task(case: Case, place: Place, env: Environ) -> list[Finding]:
+    """The first task of a flow, as its run starts it (bench/workers/first_task.py): each time the
+    same one, with the store as the run left it.
+
+    The floor is one process of what is the floor of a flow.
+    """
+    (name,) = case.payloads
+    python, store = str(place.environment.python), place.scratch / "store"
+    if _is_floor(env):
+        command, prepare = [python, "-c", _import_needed(place, env)], []
+    else:
+        env = env | {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(store)}
+        run = [str(FLOWS / f"{name}.py"), "--quiet", "--no-pylint", "run"]
+        said = _run([python, str(WORKERS / "first_task.py"), *run], place, env)
+        first = json.loads(said.splitlines()[-1])
+        command, env = first["command"], first["env"]
+        left = store.rename(place.scratch / "left")
+        prepare = ["sh", "-c", 'rm -rf "$1" && cp -r "$0" "$1"', str(left), str(store)]
+    seconds = time_command(
+        command, warm_up=1, runs=TASKS, cwd=place.scratch, env=env, prepare=prepare
+    )
+    return [Finding("task", name, "time", 0, "s", seconds)]
+
+
 # The service's versions before and since which it is sent heartbeats.
 SILENT, HEARD = "2.0.3", "2.0.4"
 
@@ -418,4 +444,5 @@ _MEASURES: dict[str, Callable[[Case, Place, Environ], list[Finding]]] = {
     "pack": _run_pack,
     "import": _run_import,
     "flow": _run_flow,
+    "task": _run_task,
 }

@@ -353,6 +353,7 @@ def test_selection_by_workload_payload_and_store() -> None:
     assert kinds(["distant"]) == kinds((), (), [DISTANT]) == far
     assert kinds(["git", "distant"]) == checkout | far
     assert kinds(["flow"], [CHECKOUT]) == checkout
+    assert kinds(["task"]) == {("task", "hello", "tmpfs")}
     assert {payload for _, payload, _ in kinds(["flow"])} == {"hello", "checkpoint", "foreach"}
     assert {payload for _, payload, _ in kinds(["join"])} == {
         *("100 splits", "1,000 splits", "4,000 splits", "10,000 splits")
@@ -607,11 +608,23 @@ def test_peers_keep_objects_and_tell_what_that_buys(run) -> None:
 
 
 def test_whole_commands_have_a_floor(run) -> None:
-    for family, payload in (("import", "with bytecode"), ("flow", "hello")):
+    for family, payload in (("import", "with bytecode"), ("flow", "hello"), ("task", "hello")):
         (case,) = select_cases([family], [payload], [], quick=False)
         assert run(case, ARMS[2])[family, payload, "time"].value > 0
     (case,) = select_cases(["parallel_map"], [], [], quick=False)
     assert {payload for _, payload, _ in run(case, ARMS[2])} == set(case.payloads)
+
+
+def test_a_task_is_run_as_its_flow_runs_it(run, tmp_path) -> None:
+    (case,) = select_cases(["task"], [], [], quick=False)
+    (found,) = run(case, ARMS[0]).values()
+    assert (found.workload, found.payload) == ("task", "hello")
+    assert found.value > 0
+    folder = tmp_path / f"task-tmpfs-{ARMS[0].name}"
+    for store, ended in (("left", False), ("store", True)):
+        (first,) = (folder / store).glob(".metaflow/HelloFlow/*/start/1")
+        assert (first / "0.DONE.lock").exists() == ended, store
+        assert not list((folder / store).glob(".metaflow/HelloFlow/*/end")), store
 
 
 def test_the_floor_of_a_flow_has_its_tasks() -> None:
