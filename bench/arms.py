@@ -29,13 +29,14 @@ FLOORS = STORE | START | PARALLEL
 JOIN = frozenset({"join"})
 GIT = frozenset({"git"})
 DISTANT = frozenset({"distant"})
+SWIFT = frozenset({"swift"})
 FILECACHE = frozenset({"filecache"})
 # What a run costs beside its steps: stock without it, and arms of stock with it.
 PYLINT = frozenset({"pylint"})
 LINES = frozenset({"lines"})
 HEARTBEATS = frozenset({"heartbeats"})
 COSTS = PYLINT | LINES | HEARTBEATS
-TOPICS = JOIN | GIT | DISTANT | FILECACHE
+TOPICS = JOIN | GIT | DISTANT | SWIFT | FILECACHE
 EVERYTHING = CODEC | START | PARALLEL | HASH | PEER | TOPICS | COSTS
 
 

@@ -63,7 +63,7 @@ def run_benchmark(
     """
     end = time.monotonic() + bench.seconds
     contenders = [arm for arm in arms if arm.name not in CONTROLS] or arms
-    cases = [case for case in cases if any(case.family in arm.families for arm in contenders)]
+    cases = [case for case in cases if any(map(case.is_for, contenders))]
     if not cases:
         raise BenchError("these arms do not differ in these workloads: name others")
     if any({"import", "flow", "task", COSTS} & {*case.workloads} for case in cases):

@@ -51,7 +51,7 @@ def is_done(step: Step, done: Done) -> bool:
 
 def steps_of_round(case: Case, arms: Collection[Arm], number: int) -> tuple[Step, ...]:
     """The arms that measure this case: forth in even rounds, back in odd ones."""
-    own = [arm for arm in arms if case.family in arm.families]
+    own = [arm for arm in arms if case.is_for(arm)]
     order = reversed(own) if number % 2 else own
     return tuple(Step(number, position, case, arm) for position, arm in enumerate(order))
 

@@ -1,7 +1,8 @@
-"""Object stores on the loopback: an S3-protocol server, and Azurite.
+"""Object stores on the loopback: S3-protocol servers, and Azurite.
 
 Real servers of the protocols, which hold everything in memory: what is measured is what a
-client does, and no network. The distant one is the S3 server behind a delay, as of a network.
+client does, and no network. Distant ones are behind a delay, as of a network: moto, and OpenStack
+Swift, which is run in production.
 """
 
 import contextlib
@@ -16,7 +17,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.environments import WORKERS, Environments, Packages, clean_environment, last_line
+from bench.environments import (
+    WORKERS,
+    Environment,
+    Environments,
+    Packages,
+    clean_environment,
+    last_line,
+)
 from bench.errors import BenchError
 
 BUCKET = "bench"
@@ -24,9 +32,11 @@ BUCKET = "bench"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 AZURITE = "azurite@3.37.0"
+SWIFT = "swift==2.38.3"
 START_SECONDS = 30
 # A round trip to a store in the same part of the world.
 DELAY = 0.02  # seconds
+_DISTANT = {"s3-20ms": "distant.py", "swift-20ms": "distant_swift.py"}
 
 _MAKE_BUCKET = """
 import boto3, sys
@@ -56,14 +66,15 @@ class Server:
 def serve(
     store: str, environments: Environments, folder: Path
 ) -> contextlib.AbstractContextManager[Server]:
-    """Run the server of a store ("s3", "s3-20ms" or "azure") with its files in `folder`."""
+    """Run the server of a store (`SERVED` of bench/workloads.py) with its files in `folder`."""
     if store == "azure":
         return _serve_azure(environments, folder)
-    return _serve_s3(environments, folder, DELAY if store == "s3-20ms" else 0)
+    packages = ("boto3", SWIFT if store == "swift-20ms" else "moto[s3,server]")
+    return _serve_s3(environments.provide(None, Packages(packages)), folder, _DISTANT.get(store))
 
 
 def count_requests(settings: Mapping[str, str]) -> int:
-    """How many requests the distant server answered since this was last asked."""
+    """How many requests a distant server answered since this was last asked."""
     # No bucket can have this name.
     with urllib.request.urlopen(settings["METAFLOW_S3_ENDPOINT_URL"] + "/-") as answer:
         count: int = json.load(answer)
@@ -71,20 +82,20 @@ def count_requests(settings: Mapping[str, str]) -> int:
 
 
 @contextlib.contextmanager
-def _serve_s3(environments: Environments, folder: Path, delay: float) -> Iterator[Server]:
-    own = environments.provide(None, Packages(("boto3", "moto[s3,server]")))
+def _serve_s3(own: Environment, folder: Path, worker: str | None) -> Iterator[Server]:
+    """`worker` is the server behind a delay; by default moto, without one."""
     port = _free_port()
     endpoint = f"http://127.0.0.1:{port}"
     settings = {
         "METAFLOW_S3_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "bench",
+        "AWS_ACCESS_KEY_ID": "bench:bench",
         "AWS_SECRET_ACCESS_KEY": "bench",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     env = clean_environment(**settings)
     command = [str(own.path / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    if delay:
-        command = [str(own.python), str(WORKERS / "distant.py"), str(port), str(delay)]
+    if worker:
+        command = [str(own.python), str(WORKERS / worker), str(port), str(DELAY)]
     with _running(command, endpoint, env, folder):
         _call([str(own.python), "-c", _MAKE_BUCKET, endpoint, BUCKET], env, folder)
         yield Server(f"s3://{BUCKET}", settings)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.arms import Arm
+from bench.arms import CONTROLS, Arm
 from bench.environments import WORKERS, Environment, Packages, clean_environment, last_line
 from bench.errors import BenchError
 from bench.hyperfine import time_command
 from bench.metadata import serve_metadata
-from bench.results import COSTS, JOIN, NONE, PEER_WORKLOADS
+from bench.results import COSTS, JOIN, NONE, PATCHED, PEER_WORKLOADS, STOCK
 from bench.servers import count_requests
 from bench.workers.payloads import PAYLOADS, REAL, STUDY, SWEEP, Payload
 
@@ -27,9 +27,12 @@ FLOWS = Path(__file__).with_name("flows")
 # A verdict needs six rounds (bench/statistics.py).
 ROUNDS = 6
 
-TMPFS, DISK, S3, AZURE, DISTANT = "tmpfs", "disk", "s3", "azure", "s3-20ms"
-STORES = (TMPFS, DISK, S3, AZURE, DISTANT)
-SERVED = (S3, AZURE, DISTANT)
+TMPFS, DISK, S3, AZURE = "tmpfs", "disk", "s3", "azure"
+# Behind a delay: moto, and OpenStack Swift.
+DISTANT, SWIFT = "s3-20ms", "swift-20ms"
+FAR_STORES = (DISTANT, SWIFT)
+SERVED = (S3, AZURE, *FAR_STORES)
+STORES = (TMPFS, DISK, *SERVED)
 # What the servers are asked to hold. Of each save and load there, most is the start of Metaflow's
 # helper processes, whatever the size: a second payload would double the time and say little more.
 SERVED_PAYLOADS = (PAYLOADS["model weights"],)
@@ -66,10 +69,15 @@ class Case:
     optional: bool = False
     # An environment in which nothing has written bytecode.
     bytecode: bool = True
+    # Of those arms that measure the family, these alone; by default all of them.
+    arms: tuple[str, ...] = ()
 
     @property
     def most_rounds(self) -> int:
         return self.rounds + self.extra
+
+    def is_for(self, arm: Arm) -> bool:
+        return self.family in arm.families and arm.name in (self.arms or (arm.name,))
 
     def __str__(self) -> str:
         what = self.payloads[0] + (" ..." if len(self.payloads) > 1 else "")
@@ -165,11 +173,16 @@ def _topics() -> Iterator[Case]:
     """What single topics are judged by, and what may become one."""
     splits = tuple(f"{number:,} splits" for number in (100, 1_000, 4_000))
     yield Case("join", (JOIN,), splits, optional=True)
-    # A point of the curve and no verdict: stock takes more than a minute.
-    yield Case("join", (JOIN,), ("10,000 splits",), rounds=1, optional=True)
+    # A point of the curve and no verdict: stock takes more than a minute, and once is enough.
+    once = (STOCK, PATCHED, "linear-join")
+    yield Case("join", (JOIN,), ("10,000 splits",), rounds=1, optional=True, arms=once)
     yield Case("git", ("flow",), (CHECKOUT,), TMPFS, optional=True)
+    yield Case("distant", ("flow",), (TWELVE,), DISTANT, optional=True)
+    # Single topics are left to the flow above: a run of stock takes longer than a minute.
+    series = (*CONTROLS, PATCHED)
+    yield Case("distant", ("flow",), (FAR,), DISTANT, optional=True, arms=series)
     for flow in (TWELVE, FAR):
-        yield Case("distant", ("flow",), (flow,), DISTANT, optional=True)
+        yield Case("swift", ("flow",), (flow,), SWIFT, optional=True)
     yield Case("filecache", ("filecache",), ("8 processes", "10,000 files"), optional=True)
     yield Case("pylint", (COSTS,), ("hello",), TMPFS, optional=True)
     yield Case("lines", (COSTS,), ("lines",), TMPFS, optional=True)
@@ -326,7 +339,7 @@ def _run_flow(case: Case, place: Place, env: Environ) -> list[Finding]:
             command += ["--max-num-splits", WIDTH]
             env |= {"WIDTH": WIDTH}
     env = env | {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(store)}
-    if case.store == DISTANT:
+    if case.store in FAR_STORES:
         # A prefix of its own, as what is there already is not written again.
         root = f"{place.store}/{place.scratch.name}"
         env |= {"METAFLOW_DEFAULT_DATASTORE": "s3", "METAFLOW_DATASTORE_SYSROOT_S3": root}
@@ -339,7 +352,7 @@ def _run_flow(case: Case, place: Place, env: Environ) -> list[Finding]:
         command, warm_up=warm_up, runs=runs, cwd=place.scratch, env=env, prepare=remove
     )
     findings = [Finding("flow", name, "time", 0, "s", seconds)]
-    if case.store == DISTANT:
+    if case.store in FAR_STORES:
         findings.append(Finding("flow", name, "requests", 0, "1", count_requests(env)))
     return findings
 

@@ -53,10 +53,10 @@ def benchmark(
     ratio that is not beyond it says nothing. If it is interrupted, the same command goes on.
     Options that name something can be given more than once.
 
-    Only if asked for are measured: with --workload task, join, git, distant (S3 at 20 ms),
-    filecache, costs (of what a run does beside its steps) and peers; with --payload "float32 400
-    MB", "float64 400 MB", "foreach 400" and transformer; with --store disk. Arms of single topics
-    only with --workload or --arm.
+    Only if asked for are measured: with --workload task, join, git, distant (S3 at 20 ms), swift
+    (the same of OpenStack Swift), filecache, costs (of what a run does beside its steps) and peers;
+    with --payload "float32 400 MB", "float64 400 MB", "foreach 400" and transformer; with --store
+    disk. Arms of single topics only with --workload or --arm.
     """
     begin = time.monotonic()
     project = door.project()

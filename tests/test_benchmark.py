@@ -40,6 +40,7 @@ from bench.workloads import (
     HEARD,
     OWN_GIT,
     SILENT,
+    SWIFT,
     TWELVE,
     WIDE,
     WIDTH,
@@ -349,6 +350,7 @@ def test_selection_by_workload_payload_and_store() -> None:
     }
     # What single topics are judged by, only by a name that nothing else has.
     far = {("flow", payload, DISTANT) for payload in (TWELVE, FAR)}
+    assert kinds(["swift"]) == {("flow", payload, SWIFT) for payload in (TWELVE, FAR)}
     checkout = {("flow", CHECKOUT, "tmpfs")}
     assert kinds(["distant"]) == kinds((), (), [DISTANT]) == far
     assert kinds(["git", "distant"]) == checkout | far
@@ -358,6 +360,16 @@ def test_selection_by_workload_payload_and_store() -> None:
     assert {payload for _, payload, _ in kinds(["join"])} == {
         *("100 splits", "1,000 splits", "4,000 splits", "10,000 splits")
     }
+
+
+def test_a_long_case_is_left_to_the_arms_that_are_judged() -> None:
+    near, far = select_cases(["distant"], [], [], quick=False)
+
+    def arms(case):
+        return [step.arm.name for step in steps_of_round(case, ARMS, 0)]
+
+    assert arms(far) == ["stock", "stock-again", "patched"]
+    assert arms(near) == [*arms(far), "s3-batching", "scheduler-cache"]
 
 
 @pytest.mark.parametrize(
@@ -682,10 +694,11 @@ def test_the_release_does_what_single_topics_are_judged_by(run, workload) -> Non
         assert found["filecache", "8 processes", "stored"].value == 8 * 1024**2
 
 
-def test_a_distant_server_counts_and_delays(run, tmp_path) -> None:
+@pytest.mark.parametrize("store", [DISTANT, SWIFT])
+def test_a_distant_server_counts_and_delays(run, tmp_path, store) -> None:
     environments = Environments(Project(ROOT).build / "bench" / "environments")
-    (case,) = select_cases([], [TWELVE], [], quick=False)
-    with serve(DISTANT, environments, tmp_path / "server") as server:
+    (case,) = select_cases([], [TWELVE], [store], quick=False)
+    with serve(store, environments, tmp_path / "server") as server:
         begin = time.monotonic()
         for _ in range(5):
             _answers(server.settings["METAFLOW_S3_ENDPOINT_URL"])
