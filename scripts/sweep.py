@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Door: measure cells on many machines, as a Metaflow flow."""
 
+import contextlib
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -105,28 +107,31 @@ def _sweeps(project: Project, file: Path, machines: Names) -> list[Sweep]:
     archive = pack_archive(folder, cells, trees, series.pin.release)
     found = []
     for name in chosen:
+        count = sum(cell.machine == name for cell in cells)
+        if not count:
+            raise BenchError(f"no cell is for machine {name}: add it to the machines of a block")
         settings = plan.machines[name]
         packages = Packages(("kubernetes",) if settings.backend == "kubernetes" else ())
         environment = door.environments(project).provide(trees["upstream"], packages)
-        count = sum(cell.machine == name for cell in cells)
         found.append(Sweep(folder, environment, archive, name, settings, count, plan.minutes))
     return found
 
 
 def _run(project: Project, one: Sweep, cells_at_once: int | None) -> None:
     remote = one.settings.backend is not None
+    at_once = cells_at_once or (CLOUD_CELLS if remote else 1)
     what = "going on with" if one.run_file.exists() else "sweeping"
+    minutes = one.minutes * math.ceil(one.cells / at_once)
     door.progress.print(
-        f"{what} {one.cells} cells on {one.machine}, at most {one.minutes:g} minutes each",
+        f"{what} {one.cells} cells on {one.machine}: at most {minutes:g} minutes, and what making "
+        "environments takes",
         markup=False,
     )
+    # Not while `make bench` runs here.
+    alone = contextlib.nullcontext() if remote else one_benchmark(project.build / "bench")
     try:
-        if remote:
-            run_sweep(one, cells_at_once or CLOUD_CELLS)
-        else:
-            # Not while `make bench` runs here.
-            with one_benchmark(project.build / "bench"):
-                run_sweep(one, cells_at_once or 1)
+        with alone:
+            run_sweep(one, at_once)
     except KeyboardInterrupt:
         door.progress.print("interrupted: the same command goes on where this one stopped")
         sys.exit(130)
