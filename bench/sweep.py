@@ -44,8 +44,8 @@ OUTCOMES = Path("data", "sweep.tsv")
 NAME = "SweepFlow"
 # What tasks need of this project: the code that measures, and the versions it runs with.
 CODE = ("pyproject.toml", "uv.lock", "bench/**/*.py")
-# Clouds are asked for so many cells at once; a cell there has its machine to itself.
-CLOUD_CELLS = 16
+# So many cells at once: here they would disturb each other, in a cloud each has its own machine.
+HERE_AT_ONCE, CLOUD_AT_ONCE = 1, 16
 
 
 class _Strict(BaseModel):
@@ -316,14 +316,15 @@ def run_sweep(sweep: Sweep, cells_at_once: int) -> None:
         raise BenchError("the flow stopped, see above: the same command goes on where it did")
 
 
-def compile_argo(sweep: Sweep) -> str:
+def compile_argo(sweep: Sweep, cells_at_once: int) -> str:
     """The manifest of an Argo workflow template; the archive goes to the datastore.
 
     Raises BenchError for a machine that is not Kubernetes', or without a datastore in a cloud.
     """
     if sweep.settings.kubernetes is None:
         raise BenchError(f"machine {sweep.machine} is not one of Kubernetes: name one that is")
-    command = sweep.command("argo-workflows", "create", "--only-json", *sweep.tag)
+    limits = ("--max-workers", str(cells_at_once))
+    command = sweep.command("argo-workflows", "create", "--only-json", *sweep.tag, *limits)
     env = sweep.environ()
     done = subprocess.run(command, cwd=sweep.folder, env=env, capture_output=True, text=True)
     if done.returncode:

@@ -20,7 +20,8 @@ from bench.results import PATCHED, STOCK
 from bench.scale import SCALE, WIDTHS, Scale, Subject, measure_scale, write_scale
 from bench.session import one_benchmark
 from bench.sweep import (
-    CLOUD_CELLS,
+    CLOUD_AT_ONCE,
+    HERE_AT_ONCE,
     OUTCOMES,
     PLAN,
     Outcome,
@@ -47,7 +48,11 @@ def sweep(
     ] = PLAN,
     cells_at_once: Annotated[
         int | None,
-        typer.Option(min=1, show_default="1 on this machine, where they disturb each other"),
+        typer.Option(
+            min=1,
+            show_default=f"{HERE_AT_ONCE} on this machine, where they disturb each other, "
+            f"or {CLOUD_AT_ONCE}",
+        ),
     ] = None,
     collect_run: Annotated[
         str | None, typer.Option("--collect", help="Only add what this finished run found.")
@@ -58,7 +63,7 @@ def sweep(
     scale: Annotated[
         bool,
         typer.Option(
-            "--scale", help="Only time what scheduling costs, half an hour: data/scale.tsv."
+            "--scale", help="Only time what scheduling costs, ten minutes: data/scale.tsv."
         ),
     ] = False,
     results: Annotated[
@@ -81,7 +86,7 @@ def sweep(
     outcomes = out.with_name(OUTCOMES.name)
     for one in _sweeps(project, plan, machine):
         if argo:
-            print(compile_argo(one), end="")
+            print(compile_argo(one, cells_at_once or CLOUD_AT_ONCE), end="")
             continue
         if collect_run is None:
             _run(project, one, cells_at_once)
@@ -119,7 +124,7 @@ def _sweeps(project: Project, file: Path, machines: Names) -> list[Sweep]:
 
 def _run(project: Project, one: Sweep, cells_at_once: int | None) -> None:
     remote = one.settings.backend is not None
-    at_once = cells_at_once or (CLOUD_CELLS if remote else 1)
+    at_once = cells_at_once or (CLOUD_AT_ONCE if remote else HERE_AT_ONCE)
     what = "going on with" if one.run_file.exists() else "sweeping"
     minutes = one.minutes * math.ceil(one.cells / at_once)
     door.progress.print(
@@ -161,13 +166,17 @@ def _scale(project: Project) -> None:
 
 def _show(outcomes: list[Outcome]) -> None:
     table = Table(box=None, pad_edge=False, collapse_padding=True)
-    titles = ("arm", "workload", "payload", "store", "python", "machine", "outcome")
-    for title in (*titles, "rows", "reason"):
+    titles = ("arm", "workload", "payload", "store", "python", "machine", "outcome", "rows")
+    for title in titles:
         table.add_column(title, justify="right" if title == "rows" else "left")
     for one in outcomes:
         what = (one.arm, one.workload, one.payload, one.store, one.python, one.machine)
-        table.add_row(*what, one.outcome, str(one.rows), one.reason)
+        table.add_row(*what, one.outcome, str(one.rows))
     door.show(table)
+    for one in outcomes:
+        if one.reason:
+            cell = f"{one.workload}, {one.payload}, {one.python}"
+            door.out.print(f"{one.outcome}: {one.arm}, {cell}: {one.reason}", markup=False)
     counts = Counter(one.outcome for one in outcomes)
     door.out.print(", ".join(f"{count} {what}" for what, count in counts.items()), markup=False)
 
