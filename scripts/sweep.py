@@ -100,25 +100,27 @@ def _sweeps(project: Project, file: Path, machines: Names) -> list[Sweep]:
     series = load_series(project)
     plan = load_plan(file)
     cells = plan_cells(plan, [topic.name for topic in series.topics])
-    for name in machines:
+    chosen = machines or [name for name, one in plan.machines.items() if one.backend is None]
+    counts = Counter(cell.machine for cell in cells)
+    for name in chosen:
         if name not in plan.machines:
             raise BenchError(
                 f"there is no machine {name!r}: choose from {', '.join(plan.machines)}"
             )
-    chosen = machines or [name for name, one in plan.machines.items() if one.backend is None]
+        if not counts[name]:
+            raise BenchError(f"no cell is for machine {name}: add it to the machines of a block")
     wanted = {*CONTROLS, *(cell.arm for cell in cells)}
     trees = door.trees(project, series, [arm.tree for arm in ARMS if arm.name in wanted])
     folder = project.build / "sweep"
     archive = pack_archive(folder, cells, trees, series.pin.release)
     found = []
     for name in chosen:
-        count = sum(cell.machine == name for cell in cells)
-        if not count:
-            raise BenchError(f"no cell is for machine {name}: add it to the machines of a block")
         settings = plan.machines[name]
         packages = Packages(("kubernetes",) if settings.backend == "kubernetes" else ())
         environment = door.environments(project).provide(trees["upstream"], packages)
-        found.append(Sweep(folder, environment, archive, name, settings, count, plan.minutes))
+        found.append(
+            Sweep(folder, environment, archive, name, settings, counts[name], plan.minutes)
+        )
     return found
 
 
