@@ -181,7 +181,11 @@ def _block_cells(block: Block, minutes: float) -> Iterator[Cell]:
 
 def cell_cases(workload: str, payload: str, store: str) -> tuple[Case, ...]:
     """What a cell measures. Raises BenchError if there is no such thing."""
-    return select_cases([workload], [payload], [store] if store else [], quick=False)
+    try:
+        return select_cases([workload], [payload], [store] if store else [], quick=False)
+    except BenchError as error:
+        what = ", ".join(name for name in (workload, payload, store) if name)
+        raise BenchError(f"cell {what}: {error}") from None
 
 
 def _check_differs(name: str, workload: str, cases: Sequence[Case]) -> None:

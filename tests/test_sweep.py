@@ -274,9 +274,13 @@ machines = ["here"]
         ('machines = ["here"]', 'machines = ["there"]', "no machine 'there': add"),
         ('["patched"]', '["pached"]', "there is no arm 'pached': choose from stock"),
         ("import =", "imports =", "there is no workload 'imports': choose from"),
-        ("with bytecode", "text", "nothing is left to measure: name fewer workloads"),
+        ("with bytecode", "text", "cell import, text: nothing is left to measure"),
         # What every task would find out.
-        ('import = ["with bytecode"]', 'hash = ["text"]', "patched does not differ from stock in"),
+        (
+            'import = ["with bytecode"]',
+            'hash = ["float64 1 MB"]',
+            "patched does not differ from stock in",
+        ),
         ('["patched"]', '["stock"]', "arm stock does not differ from stock in workload import: "),
         ('["patched"]', '["patched", "BLAKE3"]', "BLAKE3 does not differ from stock in workload"),
         ('["patched"]', "[]", "cells.0.arms: Tuple should have at least 1 item"),
