@@ -210,7 +210,7 @@ def select_cases(
             chosen.append(narrowed)
     if not chosen:
         raise BenchError(
-            "nothing is left to measure: name fewer workloads, payloads or stores, or not --quick"
+            "nothing is left to measure: name fewer of --workload, --payload, --store, --quick"
         )
     return tuple(chosen)
 
