@@ -23,8 +23,7 @@ from bench.results import HEADER, load_rows
 from bench.runner import Bench, run_benchmark
 from bench.schedule import Step
 from bench.session import now
-from bench.sweep import Cell
-from bench.workloads import select_cases
+from bench.sweep import Cell, cell_cases
 
 TMPFS = Path("/dev/shm")
 
@@ -51,12 +50,12 @@ def measure_cell(cell: Cell, folder: Path, environments: Path) -> dict[str, Any]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         trees = {arm.tree: _tree(manifest["trees"][arm.tree]) for arm in arms}
-        stores = [cell.store] if cell.store else []
-        cases = select_cases([cell.workload], [cell.payload], stores, quick=False)
+        cases = cell_cases(cell.workload, cell.payload, cell.store)
         limit = 60 * cell.minutes
         bench = Bench(folder, results, manifest["release"], trees, TMPFS, limit, environments)
         run_benchmark(bench, cases, arms, Lines())
-        if not any(row.workload == cell.workload for row in load_rows(results)):
+        timed = {workload for case in cases for workload in case.workloads}
+        if not any(row.workload in timed for row in load_rows(results)):
             raise BenchError("no round fits into the time given: give more minutes in the plan")
     except BenchError as error:
         answer = {"outcome": "failed", "reason": " ".join(str(error).split())}

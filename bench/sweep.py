@@ -24,19 +24,19 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tomlkit
 import uv
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 from tomlkit.exceptions import TOMLKitError
 
-from bench.arms import select_arms
+from bench.arms import ARMS, CONTROLS, select_arms
 from bench.environments import ROOT, Environment, Tree, clean_environment
 from bench.errors import BenchError
 from bench.records import load_records, write_records
 from bench.results import load_rows, merge_rows
-from bench.workloads import select_cases
+from bench.workloads import Case, select_cases
 
 PLAN = Path(__file__).with_name("sweep.toml")
 FLOW = Path(__file__).with_name("sweep_flow.py")
@@ -44,19 +44,30 @@ OUTCOMES = Path("data", "sweep.tsv")
 NAME = "SweepFlow"
 # What tasks need of this project: the code that measures, and the versions it runs with.
 CODE = ("pyproject.toml", "uv.lock", "bench/**/*.py")
-# Clouds are asked for so many cells at once; a cell there has its machine to itself.
-CLOUD_CELLS = 16
+# So many cells at once: here they would disturb each other, in a cloud each has its own machine.
+HERE_AT_ONCE, CLOUD_AT_ONCE = 1, 16
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+# As TOML has them: a list of secrets, a table of labels.
+Settings = dict[str, Any]
+
+
 class Machine(_Strict):
     """A machine type: settings of the decorator that gets it; without any, the machine at hand."""
 
-    kubernetes: dict[str, str | int] | None = None
-    batch: dict[str, str | int] | None = None
+    kubernetes: Settings | None = None
+    batch: Settings | None = None
+
+    @model_validator(mode="after")
+    def _check_backend(self) -> "Machine":
+        if self.kubernetes is not None and self.batch is not None:
+            raise ValueError("a machine is of kubernetes or of batch, not of both")
+        return self
 
     @property
     def backend(self) -> str | None:
@@ -69,26 +80,27 @@ class Machine(_Strict):
         """What Metaflow's `--with` takes."""
         if self.backend is None:
             return None
-        settings = ",".join(f"{k}={v}" for k, v in getattr(self, self.backend).items())
-        return f"{self.backend}:{settings}" if settings else self.backend
+        settings = getattr(self, self.backend).items()
+        shown = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in settings]
+        return f"{self.backend}:{','.join(shown)}" if shown else self.backend
 
 
 class Block(_Strict):
     """A block of cells: everything in it times everything."""
 
-    arms: tuple[str, ...]
-    # Payloads by workload.
-    measure: dict[str, tuple[str, ...]]
+    arms: Names
+    # Payloads by workload, or by family of workloads.
+    measure: Annotated[dict[str, Names], Field(min_length=1)]
     stores: tuple[str, ...] = ()
-    pythons: tuple[str, ...]
-    machines: tuple[str, ...]
+    pythons: Names
+    machines: Names
 
 
 class Plan(_Strict):
     """bench/sweep.toml."""
 
-    minutes: float
-    cells: tuple[Block, ...]
+    minutes: PositiveFloat
+    cells: Annotated[tuple[Block, ...], Field(min_length=1)]
     machines: dict[str, Machine]
 
 
@@ -157,12 +169,34 @@ def _block_cells(block: Block, minutes: float) -> Iterator[Cell]:
     for workload, payloads in block.measure.items():
         for payload in payloads:
             for store in block.stores or ("",):
-                select_cases([workload], [payload], [store] if store else [], quick=False)
+                cases = cell_cases(workload, payload, store)
+                for arm in block.arms:
+                    _check_differs(arm, workload, cases)
                 for machine in block.machines:
                     for python in block.pythons:
                         for arm in block.arms:
                             what = arm, workload, payload, store
                             yield Cell(*what, python, machine, minutes)
+
+
+def cell_cases(workload: str, payload: str, store: str) -> tuple[Case, ...]:
+    """What a cell measures. Raises BenchError if there is no such thing."""
+    try:
+        return select_cases([workload], [payload], [store] if store else [], quick=False)
+    except BenchError as error:
+        what = ", ".join(name for name in (workload, payload, store) if name)
+        raise BenchError(f"cell {what}: {error}") from None
+
+
+def _check_differs(name: str, workload: str, cases: Sequence[Case]) -> None:
+    """Refuse a cell that has nothing beside stock: no task would be of use."""
+    families = {case.family for case in cases}
+    others = [arm.name for arm in ARMS if arm.families & families and arm.name not in CONTROLS]
+    if name not in others:
+        raise BenchError(
+            f"arm {name} does not differ from stock in workload {workload}: name others in that "
+            f"block of the plan: {', '.join(others)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -237,6 +271,11 @@ class Sweep:
         """Holds the id of the run that is not finished, or whose rows are not merged."""
         return self.folder / f"{self.archive.name}-{self.machine}.run"
 
+    @property
+    def tag(self) -> tuple[str, str]:
+        """By which runs on other machine types find each other."""
+        return "--tag", f"sweep:{self.archive.name}"
+
     def command(self, *command: str) -> list[str]:
         """The flow with a command of Metaflow's."""
         top = ["--quiet", "--no-pylint"]
@@ -247,7 +286,7 @@ class Sweep:
     def run_command(self, cells_at_once: int) -> list[str]:
         """Start the run, or go on with the one that was not finished."""
         limits = ["--max-workers", str(cells_at_once), "--max-num-splits", str(self.cells)]
-        limits += ["--run-id-file", str(self.run_file), "--tag", f"sweep:{self.archive.name}"]
+        limits += ["--run-id-file", str(self.run_file), *self.tag]
         if self.run_file.exists():
             return self.command("resume", "--origin-run-id", self.run_file.read_text(), *limits)
         here = [] if self.settings.backend else ["--folder", str(self.folder)]
@@ -268,19 +307,28 @@ class Sweep:
 def run_sweep(sweep: Sweep, cells_at_once: int) -> None:
     """Run the flow to its end. Raises BenchError if it stops before."""
     command = sweep.run_command(cells_at_once)
-    done = subprocess.run(command, cwd=sweep.folder, env=sweep.environ(), stdout=sys.stderr)
-    if done.returncode:
+    with subprocess.Popen(
+        command, cwd=sweep.folder, env=sweep.environ(), stdout=sys.stderr
+    ) as process:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            # The flow has been interrupted as well: it ends when its tasks have.
+            process.wait()
+            raise
+    if process.returncode:
         raise BenchError("the flow stopped, see above: the same command goes on where it did")
 
 
-def compile_argo(sweep: Sweep) -> str:
+def compile_argo(sweep: Sweep, cells_at_once: int) -> str:
     """The manifest of an Argo workflow template; the archive goes to the datastore.
 
     Raises BenchError for a machine that is not Kubernetes', or without a datastore in a cloud.
     """
     if sweep.settings.kubernetes is None:
         raise BenchError(f"machine {sweep.machine} is not one of Kubernetes: name one that is")
-    command = sweep.command("argo-workflows", "create", "--only-json")
+    limits = ("--max-workers", str(cells_at_once))
+    command = sweep.command("argo-workflows", "create", "--only-json", *sweep.tag, *limits)
     env = sweep.environ()
     done = subprocess.run(command, cwd=sweep.folder, env=env, capture_output=True, text=True)
     if done.returncode:

@@ -69,6 +69,7 @@ class SweepFlow(FlowSpec):
         "folder", default="", help="Where tasks keep their environments; by default they do not."
     )
 
+    @retry(times=1, minutes_between_retries=0)
     @step
     def start(self) -> None:
         check(self.archive, self.sha256)
@@ -91,6 +92,7 @@ class SweepFlow(FlowSpec):
         self.next(self.join)
 
     @card(type="blank")
+    @retry(times=1, minutes_between_retries=0)
     @step
     def join(self, inputs: Any) -> None:
         inputs = list(inputs)

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Door: measure cells on many machines, as a Metaflow flow."""
 
+import contextlib
+import math
 import sys
 from collections import Counter
 from pathlib import Path
@@ -18,7 +20,8 @@ from bench.results import PATCHED, STOCK
 from bench.scale import SCALE, WIDTHS, Scale, Subject, measure_scale, write_scale
 from bench.session import one_benchmark
 from bench.sweep import (
-    CLOUD_CELLS,
+    CLOUD_AT_ONCE,
+    HERE_AT_ONCE,
     OUTCOMES,
     PLAN,
     Outcome,
@@ -45,7 +48,11 @@ def sweep(
     ] = PLAN,
     cells_at_once: Annotated[
         int | None,
-        typer.Option(min=1, show_default="1 on this machine, where they disturb each other"),
+        typer.Option(
+            min=1,
+            show_default=f"{HERE_AT_ONCE} on this machine, where they disturb each other, "
+            f"or {CLOUD_AT_ONCE}",
+        ),
     ] = None,
     collect_run: Annotated[
         str | None, typer.Option("--collect", help="Only add what this finished run found.")
@@ -56,7 +63,7 @@ def sweep(
     scale: Annotated[
         bool,
         typer.Option(
-            "--scale", help="Only time what scheduling costs, half an hour: data/scale.tsv."
+            "--scale", help="Only time what scheduling costs, ten minutes: data/scale.tsv."
         ),
     ] = False,
     results: Annotated[
@@ -79,7 +86,7 @@ def sweep(
     outcomes = out.with_name(OUTCOMES.name)
     for one in _sweeps(project, plan, machine):
         if argo:
-            print(compile_argo(one), end="")
+            print(compile_argo(one, cells_at_once or CLOUD_AT_ONCE), end="")
             continue
         if collect_run is None:
             _run(project, one, cells_at_once)
@@ -93,12 +100,15 @@ def _sweeps(project: Project, file: Path, machines: Names) -> list[Sweep]:
     series = load_series(project)
     plan = load_plan(file)
     cells = plan_cells(plan, [topic.name for topic in series.topics])
-    for name in machines:
+    chosen = machines or [name for name, one in plan.machines.items() if one.backend is None]
+    counts = Counter(cell.machine for cell in cells)
+    for name in chosen:
         if name not in plan.machines:
             raise BenchError(
                 f"there is no machine {name!r}: choose from {', '.join(plan.machines)}"
             )
-    chosen = machines or [name for name, one in plan.machines.items() if one.backend is None]
+        if not counts[name]:
+            raise BenchError(f"no cell is for machine {name}: add it to the machines of a block")
     wanted = {*CONTROLS, *(cell.arm for cell in cells)}
     trees = door.trees(project, series, [arm.tree for arm in ARMS if arm.name in wanted])
     folder = project.build / "sweep"
@@ -108,25 +118,27 @@ def _sweeps(project: Project, file: Path, machines: Names) -> list[Sweep]:
         settings = plan.machines[name]
         packages = Packages(("kubernetes",) if settings.backend == "kubernetes" else ())
         environment = door.environments(project).provide(trees["upstream"], packages)
-        count = sum(cell.machine == name for cell in cells)
-        found.append(Sweep(folder, environment, archive, name, settings, count, plan.minutes))
+        found.append(
+            Sweep(folder, environment, archive, name, settings, counts[name], plan.minutes)
+        )
     return found
 
 
 def _run(project: Project, one: Sweep, cells_at_once: int | None) -> None:
     remote = one.settings.backend is not None
+    at_once = cells_at_once or (CLOUD_AT_ONCE if remote else HERE_AT_ONCE)
     what = "going on with" if one.run_file.exists() else "sweeping"
+    minutes = one.minutes * math.ceil(one.cells / at_once)
     door.progress.print(
-        f"{what} {one.cells} cells on {one.machine}, at most {one.minutes:g} minutes each",
+        f"{what} {one.cells} cells on {one.machine}: at most {minutes:g} minutes, and what making "
+        "environments takes",
         markup=False,
     )
+    # Not while `make bench` runs here.
+    alone = contextlib.nullcontext() if remote else one_benchmark(project.build / "bench")
     try:
-        if remote:
-            run_sweep(one, cells_at_once or CLOUD_CELLS)
-        else:
-            # Not while `make bench` runs here.
-            with one_benchmark(project.build / "bench"):
-                run_sweep(one, cells_at_once or 1)
+        with alone:
+            run_sweep(one, at_once)
     except KeyboardInterrupt:
         door.progress.print("interrupted: the same command goes on where this one stopped")
         sys.exit(130)
@@ -156,13 +168,17 @@ def _scale(project: Project) -> None:
 
 def _show(outcomes: list[Outcome]) -> None:
     table = Table(box=None, pad_edge=False, collapse_padding=True)
-    titles = ("arm", "workload", "payload", "store", "python", "machine", "outcome")
-    for title in (*titles, "rows", "reason"):
+    titles = ("arm", "workload", "payload", "store", "python", "machine", "outcome", "rows")
+    for title in titles:
         table.add_column(title, justify="right" if title == "rows" else "left")
     for one in outcomes:
         what = (one.arm, one.workload, one.payload, one.store, one.python, one.machine)
-        table.add_row(*what, one.outcome, str(one.rows), one.reason)
+        table.add_row(*what, one.outcome, str(one.rows))
     door.show(table)
+    for one in outcomes:
+        if one.reason:
+            cell = f"{one.workload}, {one.payload}, {one.python}"
+            door.out.print(f"{one.outcome}: {one.arm}, {cell}: {one.reason}", markup=False)
     counts = Counter(one.outcome for one in outcomes)
     door.out.print(", ".join(f"{count} {what}" for what, count in counts.items()), markup=False)
 

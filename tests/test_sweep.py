@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import tomlkit
 from hera.workflows.models import WorkflowTemplate
 from sandbox import ROOT
 from test_benchmark import make_tree
@@ -144,42 +145,81 @@ def test_another_archive_than_the_one_sent_is_refused(make_sweep, capfd) -> None
     assert f"arrived with sha256 {sweep.archive.sha256} instead of 0000" in capfd.readouterr().err
 
 
-def test_the_flow_compiles_for_argo_workflows(make_sweep, tmp_path, monkeypatch) -> None:
-    plan = load_plan(PLAN)
-    name = "azure-d2s-v5"
-    sweep = make_sweep([replace(CELLS[0], machine=name)], name, plan.machines[name])
-    with pytest.raises(BenchError, match="machine here is not one of Kubernetes"):
-        compile_argo(replace(sweep, machine="here", settings=Machine()))
+# Besides what the plan of the project asks for.
+SECRETS = """
+[kubernetes]
+image = "registry.example/python:3.12"
+secrets = ["first", "second"]
+[kubernetes.node_selector]
+"kubernetes.io/arch" = "arm64"
+[[kubernetes.tolerations]]
+key = "arch"
+operator = "Equal"
+value = "arm64"
+"""
+MACHINES = load_plan(PLAN).machines | {
+    "secrets": Machine.model_validate(tomlkit.parse(SECRETS).unwrap())
+}
+ON_KUBERNETES = [name for name, one in MACHINES.items() if one.backend == "kubernetes"]
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    """Settings of a Metaflow with a datastore in a cloud."""
+    folder = tmp_path_factory.mktemp("cloud")
     environments = Environments(Project(ROOT).build / "bench" / "environments")
-    with serve("s3", environments, tmp_path / "server") as server:
-        for key, value in {
+    with serve("s3", environments, folder / "server") as server:
+        yield {
             **server.settings,
             "METAFLOW_DEFAULT_DATASTORE": "s3",
             "METAFLOW_DATASTORE_SYSROOT_S3": server.root,
-            "METAFLOW_HOME": str(tmp_path),
+            "METAFLOW_HOME": str(folder),
             "METAFLOW_USER": "bench",
-        }.items():
-            monkeypatch.setenv(key, value)
-        compiled = compile_argo(sweep)
-    manifest = without_null(json.loads(compiled))
+        }
+
+
+@pytest.mark.parametrize("name", ON_KUBERNETES)
+def test_the_flow_compiles_for_argo_workflows(make_sweep, cloud, monkeypatch, name) -> None:
+    sweep = make_sweep([replace(CELLS[0], machine=name)], name, MACHINES[name])
+    for key, value in cloud.items():
+        monkeypatch.setenv(key, value)
+    manifest = without_null(json.loads(compile_argo(sweep, 7)))
     # Argo's models: what they do not know, they drop, and what is of another type, they refuse.
     template = WorkflowTemplate.model_validate(manifest)
     read = template.model_dump(by_alias=True, exclude_unset=True, mode="json")
     assert without_null(read) == manifest
 
+    assert manifest["spec"]["parallelism"] == 7
+    assert sweep.archive.name in manifest["metadata"]["annotations"]["metaflow/tags"]
     tasks = {one["name"]: one for one in manifest["spec"]["templates"]}
-    settings = plan.machines[name].kubernetes
-    assert tasks["measure"]["nodeSelector"] == {
-        "node.kubernetes.io/instance-type": "Standard_D2s_v5"
-    }
-    assert tasks["measure"]["container"]["image"] == settings["image"]
-    assert tasks["measure"]["container"]["resources"]["limits"]["cpu"] == str(settings["cpu"])
-    assert tasks["measure"]["retryStrategy"]["retryPolicy"] == "Always"
+    settings = MACHINES[name].kubernetes
+    wanted = settings["node_selector"]
+    if isinstance(wanted, str):
+        wanted = dict([wanted.split("=")])
+    for step in ("start", "measure", "join", "end"):
+        task = tasks[step]
+        assert task["nodeSelector"] == wanted
+        assert task["container"]["image"] == settings["image"]
+        resources = task["container"]["resources"]
+        assert resources["requests"]["cpu"] == str(settings.get("cpu", 1))
+        assert (resources["limits"] == resources["requests"]) == ("qos" in settings)
+        secrets = [one["secretRef"]["name"] for one in task["container"]["envFrom"]]
+        assert secrets == settings.get("secrets", [])
+        assert task.get("tolerations") == settings.get("tolerations")
+        if step != "end":
+            assert task["retryStrategy"]["retryPolicy"] == "Always"
     given = {one["name"]: one["value"] for one in manifest["spec"]["arguments"]["parameters"]}
     assert json.loads(given["sha256"]) == sweep.archive.sha256
     assert json.loads(given["machine"]) == name
     included = json.loads(json.loads(given["archive"]))
     assert included["size"] == sweep.archive.path.stat().st_size
+
+
+@pytest.mark.parametrize("name", sorted({*MACHINES} - {*ON_KUBERNETES}))
+def test_what_is_not_kubernetes_does_not_compile_for_argo_workflows(make_sweep, name) -> None:
+    sweep = make_sweep([replace(CELLS[0], machine=name)], name, MACHINES[name])
+    with pytest.raises(BenchError, match=f"machine {name} is not one of Kubernetes"):
+        compile_argo(sweep, 7)
 
 
 def without_null(value):
@@ -234,6 +274,18 @@ machines = ["here"]
         ('machines = ["here"]', 'machines = ["there"]', "no machine 'there': add"),
         ('["patched"]', '["pached"]', "there is no arm 'pached': choose from stock"),
         ("import =", "imports =", "there is no workload 'imports': choose from"),
+        ("with bytecode", "text", "cell import, text: nothing is left to measure"),
+        # What every task would find out.
+        (
+            'import = ["with bytecode"]',
+            'hash = ["float64 1 MB"]',
+            "patched does not differ from stock in",
+        ),
+        ('["patched"]', '["stock"]', "arm stock does not differ from stock in workload import: "),
+        ('["patched"]', '["patched", "BLAKE3"]', "BLAKE3 does not differ from stock in workload"),
+        ('["patched"]', "[]", "cells.0.arms: Tuple should have at least 1 item"),
+        ("minutes = 1.0", "minutes = 0", "minutes: Input should be greater than 0"),
+        ("[machines.here]", "[machines.here]\nbatch = {}\nkubernetes = {}", "not of both"),
         ("minutes = 1.0", "", "minutes: Field required"),
         ("minutes = 1.0", "minutes = 1.0\nhours = 1", "hours: Extra inputs are not permitted"),
         ("minutes = 1.0", "minutes =", "is not TOML"),
@@ -248,12 +300,21 @@ def test_a_plan_that_means_nothing_is_refused(tmp_path: Path, old, new, message)
         plan_cells(load_plan(file), [])
 
 
-def test_the_door_says_what_is_wrong_in_one_line() -> None:
-    command = [sys.executable, str(ROOT / "scripts" / "sweep.py"), "--machine", "there"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("sweep: there is no machine 'there': choose from here, ")
-    assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    ("machine", "said"),
+    [
+        ("there", "there is no machine 'there': choose from here, idle"),
+        ("idle", "no cell is for machine idle: add it to the machines of a block"),
+    ],
+)
+def test_the_door_says_what_is_wrong_in_one_line(tmp_path, machine, said) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text(GOOD + "[machines.idle]\n")
+    door = [sys.executable, str(ROOT / "scripts" / "sweep.py"), "--plan", str(plan)]
+    done = subprocess.run(
+        [*door, "--machine", machine], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, f"sweep: {said}\n")
 
 
 def test_a_large_answer_of_a_task_arrives(make_sweep) -> None:
