@@ -50,8 +50,10 @@ from bench.workloads import (
     provide_checkout,
     select_cases,
 )
+from patchstack.prefix import prefix
 from patchstack.project import Project
 from patchstack.series import load_series
+from patchstack.source import pinned_source
 
 FAMILIES = frozenset({"parallel_map", "hash", "pack", "import", "flow"})
 PARALLEL_MAP = """
@@ -576,8 +578,8 @@ def run(stock_tree, tmp_path):
     """Run one process of an arm on the pinned release; findings by workload, payload, metric."""
     environments = Environments(Project(ROOT).build / "bench" / "environments")
 
-    def _run(case, arm, server=None, writer=None):
-        environment = environments.provide(stock_tree, case.packages + Packages(arm.installed))
+    def _run(case, arm, server=None, writer=None, tree=stock_tree):
+        environment = environments.provide(tree, case.packages + Packages(arm.installed))
         folder = tmp_path / f"{case.family}-{case.store}-{arm.name}"
         (folder / "stores").mkdir(parents=True)
         server = server or Server(str(folder / "stores"))
@@ -630,6 +632,20 @@ def test_an_arm_loads_what_another_tree_saved(run, stock_tree, tmp_path) -> None
     assert {key[:2] for key in found} == {("load", name) for name in case.payloads}
     # One process for each payload.
     assert note.read_text().split() == ["imported"] * len(case.payloads)
+
+
+def test_protocol_5_is_what_its_trial_measures(run) -> None:
+    project = Project(ROOT)
+    series = load_series(project)
+    made = prefix(project, series, pinned_source(project, series.pin), series.topics)
+    tree = Tree(made.tree, made.wheel, made.digest)
+    (case,) = select_cases(["artifacts"], ["embeddings"], ["tmpfs"], quick=False)
+    arms = {arm.name: arm for arm in ARMS}
+    four, five = (run(case, arms[name], tree=tree) for name in ("patched", "patched+protocol5"))
+    assert five.keys() == four.keys()
+    # An array is described in other words, and stored as it is.
+    stored = "save", "embeddings", "stored"
+    assert five[stored].value != four[stored].value
 
 
 def test_peers_keep_objects_and_tell_what_that_buys(run) -> None:
