@@ -19,6 +19,7 @@ SERIES = "series"
 
 CODEC = frozenset({"pack", "artifacts", "sweep", "store", "checkpoint"})
 STORE = frozenset({"pack", "artifacts", "sweep"})
+ARTIFACTS = frozenset({"artifacts"})
 START = frozenset({"import", "task", "flow"})
 PARALLEL = frozenset({"parallel_map"})
 HASH = frozenset({"hash"})
@@ -53,6 +54,12 @@ class Arm:
     settings: dict[str, str] = field(default_factory=dict)
     # Measured only if it is asked for, or a workload is.
     optional: bool = False
+    # The tree of the process that saves what this arm loads, if it is another: it saves nothing.
+    writer: str = ""
+
+    @property
+    def trees(self) -> tuple[str, ...]:
+        return (self.tree, self.writer) if self.writer else (self.tree,)
 
 
 def _hash(name: str, *installed: str, threads: str = "") -> Arm:
@@ -84,7 +91,7 @@ ARMS = (
     # Of the series only where it starts something: see bench/workers/needed.py.
     Arm(FLOOR, SERIES, FLOORS, settings={"WITH": "python"}),
     Arm(PATCHED, SERIES, CODEC | START | PARALLEL | PEER | TOPICS),
-    Arm("patched+isal", "cas-isal", frozenset({"pack", "artifacts"}) | PEER, ("isal",)),
+    Arm("patched+isal", "cas-isal", ARTIFACTS | {"pack"} | PEER, ("isal",)),
     Arm("patched+lz4", "cas-lz4", CODEC | PEER, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
     Arm("patched+blake3", "cas-hash", STORE, ("blake3",), {"METAFLOW_CAS_HASH": "blake3"}),
     Arm("SHA-1, no instructions", UPSTREAM, HASH, settings=_STOCK | _NO_SHA),
@@ -115,6 +122,9 @@ ARMS = (
     _topic("cas-errors", CODEC),
     _topic("lazy-package", START),
     _topic("save-memory", CODEC),
+    Arm("stock reads patched", UPSTREAM, ARTIFACTS, optional=True, writer=SERIES),
+    # No patch: what one could gain (bench/workers/protocol5.py).
+    Arm("patched+protocol5", SERIES, ARTIFACTS, settings={"PICKLE": "protocol 5"}, optional=True),
     _cost("pylint", PYLINT, "pylint"),
     _cost("pylint, not installed", PYLINT),
     _cost("10,000 lines", LINES),

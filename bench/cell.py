@@ -49,7 +49,7 @@ def measure_cell(cell: Cell, folder: Path, environments: Path) -> dict[str, Any]
     answer = {"outcome": "measured", "reason": ""}
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        trees = {arm.tree: _tree(manifest["trees"][arm.tree]) for arm in arms}
+        trees = {name: _tree(manifest["trees"][name]) for arm in arms for name in arm.trees}
         cases = cell_cases(cell.workload, cell.payload, cell.store)
         limit = 60 * cell.minutes
         bench = Bench(folder, results, manifest["release"], trees, TMPFS, limit, environments)

@@ -4,16 +4,26 @@ Not a race of equals: the columns at the right say what the time buys. Both are 
 second copy is saved, and bits are flipped (bench/workers/peers.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
 from bench.results import AGAIN, PATCHED, PEER_WORKLOADS, STOCK, Row
-from bench.statistics import Contrast, compare_with
+from bench.statistics import Contrast, Verdict, compare_with
 from bench.tables import Grid, folded, markdown, quantity, times
 
 NOTHING = "Not measured yet: `make bench-peers`."
 # What is shown unfolded: the size that artifacts of models begin with.
 SHOWN = "model weights"
+# Compressing is what makes a payload smaller than this share of its pickle: that of NumPy arrays
+# differs by some bytes with the protocol.
+SMALLER = 0.9
+# From the point of view of a peer that is beside ours.
+SAID = {
+    Verdict.BETTER: "ahead of ours",
+    Verdict.SAME: "not beyond noise",
+    Verdict.WORSE: "behind ours",
+    Verdict.NONE: "no verdict",
+}
 
 
 def peers_block(rows: Sequence[Row]) -> str:
@@ -32,6 +42,7 @@ def peers_block(rows: Sequence[Row]) -> str:
         table = markdown(peers_grid(here, ours))
         title = f"{payload}, {quantity(here[0].bytes, 'B')}"
         parts.append(f"{title}:\n\n{table}" if payload == SHOWN else folded(title, table))
+    parts.append(_said_of_efforts(own, ours))
     newest = max(own, key=lambda row: row.time)
     parts.append(
         f"Measured up to {newest.time[:10]} on {newest.processor}, {newest.cores} cores, Python "
@@ -39,6 +50,33 @@ def peers_block(rows: Sequence[Row]) -> str:
         f"`{PATCHED}` in the same rounds, with the 95 % interval."
     )
     return "\n\n".join(parts)
+
+
+def _said_of_efforts(rows: Sequence[Row], ours: dict[tuple[str, str, str], Contrast]) -> str:
+    """Which peers do more than to write a pickle down, and where they stand beside ours."""
+    peers = [
+        arm
+        for arm in dict.fromkeys(row.arm for row in rows)
+        if arm not in (STOCK, AGAIN) and not arm.startswith(PATCHED)
+    ]
+    doing: dict[str, Callable[[Row], bool]] = {
+        "compress": lambda row: row.metric == "stored" and row.value < SMALLER * row.bytes,
+        "see all damage": lambda row: row.metric == "noticed" and row.value == 1,
+        "save no second copy": lambda row: row.metric == "deduplicated" and row.value == 1,
+    }
+    efforts = {
+        effort: [arm for arm in peers if any(row.arm == arm and does(row) for row in rows)]
+        for effort, does in doing.items()
+    }
+    who = "; ".join(f"{effort}: {', '.join(arms) or 'none'}" for effort, arms in efforts.items())
+    stand = "; ".join(
+        f"{arm} {workload.removeprefix('peers ')}: {SAID[ours[workload, SHOWN, arm].verdict]}"
+        for arm in peers
+        if any(arm in arms for arms in efforts.values())
+        for workload in PEER_WORKLOADS
+        if (workload, SHOWN, arm) in ours
+    )
+    return f"Of the others, {who}." + (f" With {SHOWN}, {stand}." if stand else "")
 
 
 def peers_grid(rows: Sequence[Row], ours: dict[tuple[str, str, str], Contrast]) -> Grid:

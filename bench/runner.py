@@ -163,14 +163,15 @@ class _Run:
         """Make all environments, before anything is timed."""
         for case in cases:
             for step in steps_of_round(case, arms, 0):
-                self._environment(step)
+                for tree in step.arm.trees:
+                    self._environment(step, tree)
 
-    def _environment(self, step: Step) -> Environment:
+    def _environment(self, step: Step, name: str) -> Environment:
         packages = step.case.packages + Packages(step.arm.installed)
-        key = (step.arm.tree, packages, step.case.bytecode)
+        key = (name, packages, step.case.bytecode)
         if key not in self.provided:
             self.observer.prepare(f"environment of {step.arm.name} for {step.case}")
-            tree = self.bench.trees[step.arm.tree]
+            tree = self.bench.trees[name]
             self.provided[key] = self.environments.provide(tree, packages, step.case.bytecode)
         return self.provided[key]
 
@@ -198,7 +199,8 @@ class _Run:
         )
 
     def _measure(self, step: Step) -> list[Finding]:
-        environment = self._environment(step)
+        environment = self._environment(step, step.arm.tree)
+        writer = self._environment(step, step.arm.writer) if step.arm.writer else None
         home = self.scratch[DISK if step.case.store == DISK else TMPFS]
         server = self.servers.get(step.case.store, Server(""))
         folder = Path(tempfile.mkdtemp(dir=home))
@@ -206,13 +208,14 @@ class _Run:
         (folder / "stores").mkdir()
         try:
             findings = measure(
-                step.case, step.arm, Place(environment, folder, store, server.settings)
+                step.case, step.arm, Place(environment, folder, store, server.settings, writer)
             )
         except BenchError as error:
             raise _explain(error, step, folder) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        tree = self.bench.trees[step.arm.tree]
+        # What another tree saved decides how it is loaded: its patches are the arm's.
+        tree = self.bench.trees[step.arm.trees[-1]]
         rows = self.session.rows(step, findings, tree.series, environment.libraries)
         append_rows(self.bench.results, rows)
         return findings

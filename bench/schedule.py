@@ -46,7 +46,7 @@ def is_done(step: Step, done: Done) -> bool:
     """Rows of a process are added together, so one of them stands for all."""
     case = step.case
     place = (case.store, step.arm.name, step.round, step.position)
-    return (case.workloads[0], case.payloads[0], *place) in done
+    return any((workload, case.payloads[0], *place) in done for workload in case.workloads)
 
 
 def steps_of_round(case: Case, arms: Collection[Arm], number: int) -> tuple[Step, ...]:

@@ -117,7 +117,8 @@ def open_session(
     parts = [machine.fingerprint, platform.python_version(), release, bench, str(results.resolve())]
     parts += [repr(case) for case in cases]
     for arm in arms:  # without its families: a set is written in another order every time
-        parts += [arm.name, trees[arm.tree].series, repr(arm.installed), repr(arm.settings)]
+        parts += [arm.name, *(trees[name].series for name in arm.trees)]
+        parts += [repr(arm.installed), repr(arm.settings)]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     file = folder / "session.json"
     rows = load_rows(results) if results.exists() else []

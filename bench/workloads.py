@@ -107,6 +107,8 @@ class Place:
     # Where stores go: a folder, or what the servers of s3 and azure call it.
     store: str
     settings: Mapping[str, str]
+    # Where what is loaded is saved, if elsewhere.
+    writer: Environment | None = None
 
 
 def _packages(payloads: Collection[Payload]) -> Packages:
@@ -274,6 +276,7 @@ def _run_worker(worker: str) -> Callable[[Case, Place, Environ], list[Finding]]:
             "workloads": case.workloads,
             "payloads": case.payloads,
             "root": place.store,
+            "writer": str(place.writer.python) if place.writer else "",
         }
         command = [str(place.environment.python), str(WORKERS / worker), json.dumps(assignment)]
         answer = json.loads(_run(command, place, env).splitlines()[-1])

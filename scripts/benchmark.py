@@ -55,8 +55,9 @@ def benchmark(
 
     Only if asked for are measured: with --workload task, join, git, distant (S3 at 20 ms), swift
     (the same of OpenStack Swift), filecache, costs (of what a run does beside its steps) and peers;
-    with --payload "float32 400 MB", "float64 400 MB", "foreach 400" and transformer; with --store
-    disk. Arms of single topics only with --workload or --arm.
+    with --payload "float32 400 MB", "float64 400 MB", "data frame 100 MB", "Arrow table 100 MB",
+    "foreach 400" and transformer; with --store disk. Arms of single topics or questions only with
+    --workload or --arm.
     """
     begin = time.monotonic()
     project = door.project()
@@ -67,7 +68,7 @@ def benchmark(
     for line in complaints():
         _complain(line)
     out = results or project.root / RESULTS
-    trees = door.trees(project, series, [arm.tree for arm in arms])
+    trees = door.trees(project, series, [tree for arm in arms for tree in arm.trees])
     limit = 60 * MEASURING * (minutes or (QUICK_MINUTES if quick else FULL_MINUTES))
     seconds = limit - (time.monotonic() - begin)
     bench = Bench(project.build / "bench", out, series.pin.release, trees, tmpfs, seconds)

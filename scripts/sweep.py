@@ -110,7 +110,8 @@ def _sweeps(project: Project, file: Path, machines: Names) -> list[Sweep]:
         if not counts[name]:
             raise BenchError(f"no cell is for machine {name}: add it to the machines of a block")
     wanted = {*CONTROLS, *(cell.arm for cell in cells)}
-    trees = door.trees(project, series, [arm.tree for arm in ARMS if arm.name in wanted])
+    needed = [tree for arm in ARMS if arm.name in wanted for tree in arm.trees]
+    trees = door.trees(project, series, needed)
     folder = project.build / "sweep"
     archive = pack_archive(folder, cells, trees, series.pin.release)
     found = []

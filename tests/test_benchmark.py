@@ -50,8 +50,10 @@ from bench.workloads import (
     provide_checkout,
     select_cases,
 )
+from patchstack.prefix import prefix
 from patchstack.project import Project
 from patchstack.series import load_series
+from patchstack.source import pinned_source
 
 FAMILIES = frozenset({"parallel_map", "hash", "pack", "import", "flow"})
 PARALLEL_MAP = """
@@ -576,12 +578,13 @@ def run(stock_tree, tmp_path):
     """Run one process of an arm on the pinned release; findings by workload, payload, metric."""
     environments = Environments(Project(ROOT).build / "bench" / "environments")
 
-    def _run(case, arm, server=None):
-        environment = environments.provide(stock_tree, case.packages + Packages(arm.installed))
+    def _run(case, arm, server=None, writer=None, tree=stock_tree):
+        environment = environments.provide(tree, case.packages + Packages(arm.installed))
         folder = tmp_path / f"{case.family}-{case.store}-{arm.name}"
         (folder / "stores").mkdir(parents=True)
         server = server or Server(str(folder / "stores"))
-        found = measure(case, arm, Place(environment, folder, server.root, server.settings))
+        place = Place(environment, folder, server.root, server.settings, writer)
+        found = measure(case, arm, place)
         assert not list((folder / "stores").iterdir())  # each store goes when it is measured
         return {(one.workload, one.payload, one.metric): one for one in found}
 
@@ -605,6 +608,44 @@ def test_the_release_saves_loads_and_packs(run) -> None:
     assert run(packs, stock)["pack", "metrics dict", "stored"] == replace(stored, workload="pack")
     least = run(packs, floor)["pack", "metrics dict", "stored"]
     assert (least.value, least.bytes) == (stored.bytes, stored.bytes)
+
+
+def test_an_arm_loads_what_another_tree_saved(run, stock_tree, tmp_path) -> None:
+    reads = next(arm for arm in ARMS if arm.writer)
+    (case,) = select_cases(["artifacts"], ["small dict", "metrics dict"], ["tmpfs"], quick=False)
+    # A tree of the same files, but that it says so when it is imported.
+    note = tmp_path / "note"
+    writer = tmp_path / "writer"
+    shutil.copytree(stock_tree.source / "metaflow", writer / "source" / "metaflow")
+    start = writer / "source" / "metaflow" / "__init__.py"
+    start.write_text(start.read_text() + f"\nopen({str(note)!r}, 'a').write('imported ')\n")
+    with zipfile.ZipFile(stock_tree.wheel) as packed:
+        wheel = writer / stock_tree.wheel.name
+        with zipfile.ZipFile(wheel, "w") as changed:
+            for name in packed.namelist():
+                own = name == "metaflow/__init__.py"
+                changed.writestr(name, start.read_text() if own else packed.read(name))
+    tree = replace(stock_tree, source=writer / "source", wheel=wheel)
+    environment = Environments(tmp_path / "environments").provide(tree, case.packages)
+    note.unlink()
+    found = run(case, reads, writer=environment)
+    assert {key[:2] for key in found} == {("load", name) for name in case.payloads}
+    # One process for each payload.
+    assert note.read_text().split() == ["imported"] * len(case.payloads)
+
+
+def test_protocol_5_is_what_its_trial_measures(run) -> None:
+    project = Project(ROOT)
+    series = load_series(project)
+    made = prefix(project, series, pinned_source(project, series.pin), series.topics)
+    tree = Tree(made.tree, made.wheel, made.digest)
+    (case,) = select_cases(["artifacts"], ["embeddings"], ["tmpfs"], quick=False)
+    arms = {arm.name: arm for arm in ARMS}
+    four, five = (run(case, arms[name], tree=tree) for name in ("patched", "patched+protocol5"))
+    assert five.keys() == four.keys()
+    # An array is described in other words, and stored as it is.
+    stored = "save", "embeddings", "stored"
+    assert five[stored].value != four[stored].value
 
 
 def test_peers_keep_objects_and_tell_what_that_buys(run) -> None:

@@ -36,3 +36,17 @@ def test_peers_stand_beside_ours_with_what_the_time_buys() -> None:
     assert joblib[-2:] == ["25%", "25% |"]
     assert ours[2] == ""
     assert ours[-2:] == ["100%", "100% |"]
+
+
+def test_the_block_says_who_does_more_than_to_write_a_pickle_down() -> None:
+    shares = {"joblib": 0.7, "Prefect": 0.95}
+    stored = [
+        Row(**{**vars(row), "metric": "stored", "unit": "B", "value": row.bytes * shares[row.arm]})
+        for row in rows()
+        if (row.workload, row.metric) == ("peers save", "time") and row.arm in shares
+    ]
+    block = peers_block(select_newest(rows() + stored).rows)
+    assert (
+        "Of the others, compress: joblib; see all damage: none; save no second copy: none. "
+        "With model weights, joblib save: ahead of ours; joblib load: ahead of ours."
+    ) in block

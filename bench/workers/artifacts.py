@@ -7,10 +7,14 @@ microseconds, one where one takes a tenth of a second.
 """
 
 import gc
+import json
+import os
 import pickle
 import random
 import shutil
 import statistics
+import subprocess
+import sys
 import time
 import uuid
 import zlib
@@ -99,6 +103,8 @@ class Task:
 
 
 NewTask = Callable[[str], Any]
+# Saves a payload, by name, and `WARM_UP` to the second and first of two places.
+Writer = Callable[[str, str, str], None]
 
 
 def make_artifacts(payload: Payload) -> dict[str, Any]:
@@ -142,10 +148,15 @@ def measure_save(name: str, artifacts: dict[str, Any], new_task: NewTask) -> lis
     return findings
 
 
-def measure_load(name: str, artifacts: dict[str, Any], new_task: NewTask) -> list[Finding]:
-    """Measure loads of what a fork of this process saved."""
+def measure_load(
+    name: str, artifacts: dict[str, Any], new_task: NewTask, writer: Writer | None = None
+) -> list[Finding]:
+    """Measure loads of what `writer` saved, or a fork of this process."""
     warm, full = uuid.uuid4().hex, uuid.uuid4().hex
-    in_fork(partial(save_and_finish, new_task, {warm: WARM_UP, full: artifacts}))
+    if writer:
+        writer(name, warm, full)
+    else:
+        in_fork(partial(save_and_finish, new_task, {warm: WARM_UP, full: artifacts}))
     size = pickled_size(artifacts)
     warm_task, task = new_task(warm), new_task(full)
     warm_task.open()
@@ -179,6 +190,15 @@ def save_and_finish(new_task: NewTask, tasks: dict[str, dict[str, Any]]) -> list
     return []
 
 
+def save_elsewhere(python: str, root: str, name: str, warm: str, full: str) -> None:
+    """Let a process of another tree save what is loaded here. Exits if it failed: it has said
+    why."""
+    script = str(Path(__file__).with_name("writer.py"))
+    told = json.dumps({"root": root, "payload": name, "warm": warm, "full": full})
+    if subprocess.run([python, script, told], stdout=subprocess.DEVNULL).returncode:
+        sys.exit(1)
+
+
 def memory_finding(
     workload: str, name: str, size: int, peak: int | None, base: int | None
 ) -> list[Finding]:
@@ -194,13 +214,24 @@ def work(assignment: dict[str, Any]) -> list[Finding]:
         import stores  # noqa: F401  once, not in every fork
 
         kind = Task
+    if os.environ.get("PICKLE") == "protocol 5":
+        import protocol5
+
+        protocol5.switch_on()
     new_task = partial(kind, assignment["root"])
+    measures: dict[str, Callable[..., list[Finding]]] = {
+        "save": measure_save,
+        "load": measure_load,
+    }
+    if assignment["writer"]:
+        writer = partial(save_elsewhere, assignment["writer"], assignment["root"])
+        measures = {"load": partial(measure_load, writer=writer)}
     findings = []
     for name in assignment["payloads"]:
         artifacts = make_artifacts(PAYLOADS[name])
         memory.settle()
         gc.freeze()  # a collection in a fork would copy every page of what is shared
-        for workload, measure in (("save", measure_save), ("load", measure_load)):
+        for workload, measure in measures.items():
             if workload in assignment["workloads"]:
                 findings += in_fork(partial(measure, name, artifacts, new_task))
         gc.unfreeze()

