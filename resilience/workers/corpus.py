@@ -3,6 +3,7 @@
 A sample is three files: its content, and the stored object and its metadata as Metaflow wrote them.
 """
 
+import json
 import random
 import sys
 from collections.abc import Sequence
@@ -71,6 +72,9 @@ def write_corpus(folder: Path, format: str) -> None:
     root = folder / format
     for number, content in enumerate(CONTENTS[format]):
         key = save(open_store(root), content, raw=format == "raw")
+        if not meta_path(root, key).exists():
+            # local-files leaves out what others write, and what it is to be read with as well
+            meta_path(root, key).write_text(json.dumps({"cas_raw": False, "cas_version": 1}))
         (root / f"{number}.content").write_bytes(content)
         (root / f"{number}.key").write_text(key)
 

@@ -188,6 +188,8 @@ class Suite:
         for content in CONTENTS:
             key = save(open_store(root), content, self.raw)
             for path in (blob_path(root, key), meta_path(root, key), blob_path(root, key).parent):
+                if not path.exists():
+                    continue  # metadata that local-files leaves out
                 before = path.stat().st_mode
                 path.chmod(0)
 
@@ -206,12 +208,12 @@ class Suite:
         store = open_store(root)
         for content in CONTENTS:
             key = save(store, content, self.raw)
-            blob, meta = blob_path(root, key), meta_path(root, key)
-            kept = blob.read_bytes(), meta.read_bytes()
+            blob = blob_path(root, key)
+            kept = blob.read_bytes()
             blob.unlink()
             said = judge(store, key, content, NAMES)
             self.add(NAMES, "object vanished", said)
-            blob.write_bytes(kept[0])
+            blob.write_bytes(kept)
 
     def vanishing(self) -> None:
         """The object comes and goes while it is read."""
