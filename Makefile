@@ -1,4 +1,4 @@
-# The menu. `make help` lists the doors; each has --help: `make apply ARGS=--help`.
+# The menu. `make help` lists the targets; each has --help: `make apply ARGS=--help`.
 UV := $(shell command -v uv >/dev/null && echo uv || echo build/uv/uv)
 # What a target needs first: uv, where the machine has none.
 SETUP := $(filter build/uv/uv,$(UV))
@@ -7,7 +7,7 @@ RUN := $(UV) run --locked
 .DEFAULT_GOAL := help
 .PHONY: help bench bench-peers report compare compat faults test lint apply export rebase check wheel pr status merge newcomer sweep test-infra
 
-help: ## list the doors
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bench: $(SETUP) ## measure stock against the arms, half an hour; ARGS=--quick: three minutes
@@ -22,7 +22,7 @@ report: $(SETUP) ## rebuild the tables and plots from data/results.tsv
 compare: $(SETUP) ## compare two result files: make compare ARGS="main.tsv mine.tsv"
 	@$(RUN) scripts/compare.py $(ARGS)
 
-compat: $(SETUP) ## let every release and arm read what every other wrote, 15 minutes
+compat: $(SETUP) ## let releases since 2.2 and the arms read what every other wrote, 15 minutes
 	@$(RUN) scripts/compat.py $(ARGS)
 
 faults: $(SETUP) ## break stores, disks and processes under stock and the arms, 10 minutes
