@@ -1,6 +1,6 @@
 """The plots, as SVG: the same bytes from the same rows.
 
-The background is transparent and every colour is of middle lightness, so that one file is legible
+The background is transparent and every color is of middle lightness, so that one file is legible
 on a white page and on a dark one. Text is drawn as outlines: it looks alike wherever it is shown.
 """
 
@@ -31,13 +31,13 @@ from bench.tables import quantity
 
 # At least 3:1 against white and against #0d1117: the contrast that WCAG 2 wants of graphics.
 INK = "#768390"
-COLOURS = (
+COLORS = (
     *("#3b82d6", "#d9730d", "#2f9e44", "#9a6dd7"),
     *("#e0484d", "#1098ad", "#d6498f", "#a3752c"),
 )
 MARKERS = "osD^vPX*"
-# Text within a box is on its colour, whatever the page is.
-ON_COLOUR = "#0d1117"
+# Text within a box is on its color, whatever the page is.
+ON_COLOR = "#0d1117"
 OWNERS = dict(
     zip(
         ("Metaflow", "vendored by Metaflow", "standard library", "installed packages"),
@@ -146,18 +146,18 @@ def _imports(charts: Mapping[str, Sequence[Box]]) -> Figure:
     for panel, (arm, chart) in zip(axes, charts.items(), strict=True):
         panel.set_title(f"{arm}: {quantity(chart[-1].seconds, 's')}")
         for box in chart:
-            colour = OWNERS[_owner(box.module)]
-            panel.barh(box.depth, box.seconds, 0.9, left=box.start, color=colour)
+            color = OWNERS[_owner(box.module)]
+            panel.barh(box.depth, box.seconds, 0.9, left=box.start, color=color)
             name = _short(box.module, int(LETTERS * box.seconds / longest))
             place = box.start + box.seconds / 2, box.depth
-            panel.annotate(name, place, ha="center", va="center", size=5, color=ON_COLOUR)
+            panel.annotate(name, place, ha="center", va="center", size=5, color=ON_COLOR)
         panel.set_ylim(depth - 0.5, -0.5)
         panel.set_yticks([])
         panel.spines["left"].set_visible(False)
         panel.xaxis.set_major_formatter(lambda seconds, _: f"{1000 * seconds:g} ms")
         panel.label_outer()
     _caption(figure, "time of the import; what a module imports stands below it")
-    handles = [Patch(color=colour, label=owner) for owner, colour in OWNERS.items()]
+    handles = [Patch(color=color, label=owner) for owner, color in OWNERS.items()]
     figure.legend(handles=handles, loc="outside upper left", ncols=len(OWNERS))
     return figure
 
@@ -195,10 +195,10 @@ def _svg(figure: Figure) -> bytes:
 def _styles(names: Iterable[str]) -> Styles:
     """How an arm is drawn, the same in every plot."""
     arms = dict.fromkeys(names)
-    looks = itertools.cycle(zip(COLOURS, MARKERS, strict=True))
+    looks = itertools.cycle(zip(COLORS, MARKERS, strict=True))
     styles = {
-        arm: {"color": colour, "marker": marker}
-        for arm, (colour, marker) in zip(
+        arm: {"color": color, "marker": marker}
+        for arm, (color, marker) in zip(
             (arm for arm in arms if arm not in (STOCK, AGAIN, FLOOR)), looks, strict=False
         )
     }

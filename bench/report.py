@@ -148,19 +148,19 @@ def _documents(
     plots: Files,
 ) -> Files:
     drawn = [path for path, content in plots.items() if content]
-    judgements = judge_targets(load_targets(root / TARGETS), selection.rows)
+    judgments = judge_targets(load_targets(root / TARGETS), selection.rows)
     blocks = {
         Path("README.md"): {
             "headline": _headline(selection.rows, contrasts, drawn),
-            "topics": topics_block(titles, judgements),
-            "remaining": remaining_block(judgements),
+            "topics": topics_block(titles, judgments),
+            "remaining": remaining_block(judgments),
             "results": _results(contrasts, load_study(root / STUDY), drawn),
             "newcomer": newcomer_block(load_steps(root / NEWCOMER)),
         },
         STATUS: {
             "measurements": _measurements(selection, contrasts, drawn),
             "peers": peers_block(selection.rows),
-            "targets": targets_block(judgements),
+            "targets": targets_block(judgments),
             "costs": _costs(contrasts),
             "dependencies": _dependencies(load_dependencies(root / DEPENDENCIES)),
             "compat": compat_block(load_cells(root / COMPAT)),

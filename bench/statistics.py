@@ -9,7 +9,7 @@ The argument:
    round alike. What drifts within rounds adds to one ratio what it takes from the next: it cancels
    in their mean, and widens the interval. The logarithm of the ratio is one number for each round;
    a round in which one of the two is missing is left out.
-3. **Whole rounds are resampled.** What disturbs one observation disturbs its neighbours, so rounds
+3. **Whole rounds are resampled.** What disturbs one observation disturbs its neighbors, so rounds
    are exchangeable and observations are not. The interval of the geometric mean ratio is the
    percentile bootstrap (9,999 resamples, fixed seed), *expanded* for few rounds: a percentile
    interval of n values is too narrow by sqrt((n - 1) / n) and by the normal instead of Student's

@@ -122,7 +122,7 @@ class Outcome:
     """data/sweep.tsv: what became of a cell. The columns are these fields, in order."""
 
     time: str  # of the end of its task: UTC, ISO 8601; of the merge, if the task was lost
-    sweep: str  # hash of what travelled to the task, 12 hex digits
+    sweep: str  # hash of what traveled to the task, 12 hex digits
     run: str  # of the flow
     arm: str
     workload: str

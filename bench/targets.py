@@ -83,7 +83,7 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """A target, what was measured of it, and the limit, in words."""
 
     target: Target
@@ -105,7 +105,7 @@ def load_targets(path: Path) -> list[Target]:
     return targets
 
 
-def judge_targets(targets: Sequence[Target], rows: Sequence[Row]) -> list[Judgement]:
+def judge_targets(targets: Sequence[Target], rows: Sequence[Row]) -> list[Judgment]:
     """Hold each target against `rows`, which come from one `Selection`."""
     contrasts = {
         base: {(one.cell, one.arm): one for one in compare_with(rows, base)}
@@ -114,30 +114,30 @@ def judge_targets(targets: Sequence[Target], rows: Sequence[Row]) -> list[Judgem
     return [_judge(target, rows, contrasts) for target in targets]
 
 
-def missed(judgements: Sequence[Judgement]) -> list[Judgement]:
+def missed(judgments: Sequence[Judgment]) -> list[Judgment]:
     """Those that are not reached, measured or not."""
-    return [one for one in judgements if one.outcome is not Outcome.REACHED]
+    return [one for one in judgments if one.outcome is not Outcome.REACHED]
 
 
-def targets_block(judgements: Sequence[Judgement]) -> str:
+def targets_block(judgments: Sequence[Judgment]) -> str:
     """status.md: how many targets have which verdict, and each of them."""
-    counts = Counter(one.outcome.value for one in judgements)
+    counts = Counter(one.outcome.value for one in judgments)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    return f"{summary}.\n\n{markdown(target_grid(judgements))}"
+    return f"{summary}.\n\n{markdown(target_grid(judgments))}"
 
 
-def remaining_block(judgements: Sequence[Judgement]) -> str:
+def remaining_block(judgments: Sequence[Judgment]) -> str:
     """README.md: how much is reached, and what is not, measured or not."""
-    left = missed(judgements)
-    summary = f"{len(judgements) - len(left)} of {len(judgements)} targets are reached."
+    left = missed(judgments)
+    summary = f"{len(judgments) - len(left)} of {len(judgments)} targets are reached."
     return f"{summary}\n\n{folded('the others', markdown(target_grid(left)))}"
 
 
-def topics_block(titles: Mapping[str, str], judgements: Sequence[Judgement]) -> str:
+def topics_block(titles: Mapping[str, str], judgments: Sequence[Judgment]) -> str:
     """README.md: a line for each topic, by name, with what its first targets came to."""
     lines = []
     for topic, title in titles.items():
-        own = [one for one in judgements if topic in one.target.topic.split(", ")]
+        own = [one for one in judgments if topic in one.target.topic.split(", ")]
         gains = [
             f"{one.target.workload} {one.target.payload} {one.measured}"
             for one in own
@@ -153,7 +153,7 @@ def topics_block(titles: Mapping[str, str], judgements: Sequence[Judgement]) -> 
     return markdown(Grid(header, tuple(lines), labels=3))
 
 
-def target_grid(judgements: Sequence[Judgement]) -> Grid:
+def target_grid(judgments: Sequence[Judgment]) -> Grid:
     return Grid(
         ("topic", "arm", "what", "target", "measured", "limit", "verdict"),
         tuple(
@@ -161,13 +161,13 @@ def target_grid(judgements: Sequence[Judgement]) -> Grid:
                 *(one.target.topic, one.target.arm, str(one.target)),
                 *(one.target.wanted, one.measured, one.limit, one.outcome.value),
             )
-            for one in judgements
+            for one in judgments
         ),
         labels=3,
     )
 
 
-def _judge(target: Target, rows: Sequence[Row], contrasts: Contrasts) -> Judgement:
+def _judge(target: Target, rows: Sequence[Row], contrasts: Contrasts) -> Judgment:
     if target.base in (Base.OBJECT, Base.EXTRA):
         return _judge_bytes(target, rows)
     found = [
@@ -176,14 +176,14 @@ def _judge(target: Target, rows: Sequence[Row], contrasts: Contrasts) -> Judgeme
         if arm == target.arm and _asks(target, cell) and one.rounds
     ]
     if not found:
-        return Judgement(target, "", "", Outcome.NONE)
+        return Judgment(target, "", "", Outcome.NONE)
     # A verdict first: where no gain is asked for, a large ratio may be noise.
     worst = max(found, key=lambda one: (target.asks_no_gain and _is_worse(one), one.ratio))
     limit = None
     if target.base is Base.STOCK and target.metric == "time":  # it trades bytes for none of it
         limit = contrasts[STOCK].get((worst.cell, FLOOR))
     name = f" ({worst.cell.payload})" if target.payload == ANY else ""
-    return Judgement(
+    return Judgment(
         target,
         (gain(worst) if target.base is Base.STOCK else times(worst)) + name + _rounds(worst),
         gain(limit) if limit else "",
@@ -221,7 +221,7 @@ def _outcome(target: Target, worst: Contrast, limit: Contrast | None) -> Outcome
     return Outcome.BEYOND if beyond else Outcome.MISSED
 
 
-def _judge_bytes(target: Target, rows: Sequence[Row]) -> Judgement:
+def _judge_bytes(target: Target, rows: Sequence[Row]) -> Judgment:
     """Bytes are nearly the same in every process: the median is judged, and no ratio is needed."""
     found: dict[str, list[Row]] = {}
     for row in rows:
@@ -230,7 +230,7 @@ def _judge_bytes(target: Target, rows: Sequence[Row]) -> Judgement:
             found.setdefault(row.arm, []).append(row)
     own, stock = found.get(target.arm, []), found.get(STOCK, [])
     if len(own) < LEAST_ROUNDS or len(stock) < LEAST_ROUNDS:
-        return Judgement(target, f"{len(own)} rounds" if own else "", "", Outcome.NONE)
+        return Judgment(target, f"{len(own)} rounds" if own else "", "", Outcome.NONE)
     value, size = median(row.value for row in own), own[0].bytes
     if target.base is Base.OBJECT:
         number, measured = value / size, f"{value / size:.1%}"
@@ -238,4 +238,4 @@ def _judge_bytes(target: Target, rows: Sequence[Row]) -> Judgement:
         number = value - median(row.value for row in stock)
         measured = f"{number:+.0f} B"
     reached = number <= target.number
-    return Judgement(target, measured, "", Outcome.REACHED if reached else Outcome.MISSED)
+    return Judgment(target, measured, "", Outcome.REACHED if reached else Outcome.MISSED)

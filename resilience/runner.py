@@ -56,7 +56,7 @@ class Effort:
     """How much is tried."""
 
     corruptions: int  # of each format, at least
-    step: int  # of what is certain to be tried, each so-manieth
+    step: int  # of what is certain to be tried, every n-th of them
     saves: int  # that are killed, for each way of storing
     examples: int  # of hypothesis, for a property
     seconds: int  # of fuzzing, for a format

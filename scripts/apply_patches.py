@@ -27,7 +27,7 @@ def apply(
 ) -> None:
     """Build one branch for each topic, and one for the whole series, on upstream at the pin.
 
-    The branches are made in the submodule `metaflow/` where it is initialised, else in a
+    The branches are made in the submodule `metaflow/` where it is initialized, else in a
     repository made from the release's sdist under `build/upstream/`. Work trees are never
     touched: switch to a branch to edit it, commit, then run `scripts/export_patches.py`.
 

@@ -385,7 +385,7 @@ def test_no_network(make_sandbox: Callable[..., Sandbox]) -> None:
         for name in ("apply_patches", "export_patches"):
             line = sandbox.refused(name, PIP_INDEX_URL=index)
             assert "check the network" in line
-            assert "initialise the submodule" in line
+            assert "initialize the submodule" in line
             assert [file.name for file in sandbox.project.build.rglob("*")] == ["lock"]
     assert sandbox.patches() == patches
     # The other way out, for machines without any network: the archive, brought by hand.

@@ -235,7 +235,7 @@ def test_what_the_sdist_lacks_is_named_and_keeps_the_pin(make_sandbox, upstream)
     commit = git(upstream, "rev-parse", "1.1^{commit}")
     ended = sandbox.door("rebase_patches", "--to", "1.1", "--write", "--commit", commit)
     assert "docs/store.md: not in the sdist, not tried" in ended.out
-    assert "initialise the submodule first" in ended.err
+    assert "initialize the submodule first" in ended.err
     assert sandbox.patches() == before
 
 

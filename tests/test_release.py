@@ -53,7 +53,7 @@ def test_patched_files_are_the_same_from_the_sdist_and_from_upstream(release: Pr
     ours = Project(ROOT).submodule
     clone = MACHINE.get("UPSTREAM_GIT") or ((ours / ".git").exists() and str(ours))
     if not clone:
-        pytest.skip("no upstream at hand: initialise the submodule, or name a clone: UPSTREAM_GIT")
+        pytest.skip("no upstream at hand: initialize the submodule, or name a clone: UPSTREAM_GIT")
     series, tree = applied_from_sdist(release)
     branch = series.integration.branch
     sdist = blobs(tree, branch)

@@ -16,7 +16,7 @@ from bench.dependencies import Dependency, dependency_grid, load_dependencies, w
 from bench.errors import BenchError
 from bench.import_times import Box, Import, boxes, write_imports
 from bench.newcomer import Step
-from bench.plots import COLOURS, IMPORTS_PLOT, INK, JOIN_PLOT, PLOTS, Transfer, crossing
+from bench.plots import COLORS, IMPORTS_PLOT, INK, JOIN_PLOT, PLOTS, Transfer, crossing
 from bench.records import write_records
 from bench.report import write_report
 from bench.results import SWEEP, Row, append_rows
@@ -319,27 +319,27 @@ def test_the_documents_of_this_project_have_their_markers() -> None:
             fill_block((ROOT / path).read_text(), name, "", Path(path))
 
 
-def luminance(colour: str) -> float:
+def luminance(color: str) -> float:
     """Relative luminance as WCAG 2 defines it, of #rrggbb."""
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = (
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_colours_are_legible_on_light_and_on_dark(project: Path) -> None:
+def test_colors_are_legible_on_light_and_on_dark(project: Path) -> None:
     write_report(project, TITLES)
     drawn = {
-        colour
+        color
         for name in PLOTS
-        for colour in re.findall(r"#[0-9a-f]{6}\b", (project / "data" / "plots" / name).read_text())
+        for color in re.findall(r"#[0-9a-f]{6}\b", (project / "data" / "plots" / name).read_text())
     }
     assert INK in drawn
-    for colour in {*drawn, *COLOURS}:
+    for color in {*drawn, *COLORS}:
         for page in ("#ffffff", "#0d1117"):
-            darker, lighter = sorted((luminance(colour), luminance(page)))
-            assert (lighter + 0.05) / (darker + 0.05) >= 3, (colour, page)
+            darker, lighter = sorted((luminance(color), luminance(page)))
+            assert (lighter + 0.05) / (darker + 0.05) >= 3, (color, page)
 
 
 @pytest.mark.parametrize(

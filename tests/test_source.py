@@ -16,14 +16,14 @@ from patchstack.source import Kind, _commit_sdist, release_source, source_tree
 MakeSandbox = Callable[..., Sandbox]
 
 
-def test_an_initialised_submodule_is_the_source(submodule: Sandbox) -> None:
+def test_an_initialized_submodule_is_the_source(submodule: Sandbox) -> None:
     source = submodule.source()
     assert source.kind is Kind.SUBMODULE
     assert source.base == submodule.git("rev-parse", RELEASE)
     assert not (submodule.project.build / "upstream").exists()
 
 
-def test_a_submodule_that_is_not_initialised_is_none(submodule: Sandbox) -> None:
+def test_a_submodule_that_is_not_initialized_is_none(submodule: Sandbox) -> None:
     git(submodule.root, "submodule", "--quiet", "deinit", "--force", "metaflow")
     assert submodule.source().kind is Kind.SDIST
 

@@ -54,7 +54,7 @@ class HeldPatches:
                 raise ExportError(
                     f"topic '{self.topic}': '{patch.subject}' changes {', '.join(kept)}, which the "
                     "sdist does not have, and no commit has that subject: keep the subject, or "
-                    "initialise the submodule to edit and export it"
+                    "initialize the submodule to edit and export it"
                 )
             one = restored[places[0]]
             restored[places[0]] = one.with_sections(one.sections | kept)

@@ -167,7 +167,7 @@ def move_pin(
     if untried:
         raise ConflictError(
             f"the pin stays at {series.pin.release}: the sdist has no {', '.join(untried)} to try "
-            "the patches on: initialise the submodule first"
+            "the patches on: initialize the submodule first"
         )
     apply_series(project, series, pinned)  # refuses where a branch holds work that no patch does
     source = report.source

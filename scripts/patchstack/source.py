@@ -1,6 +1,6 @@
 """Upstream's source at a release, as a git repository with one commit to build on.
 
-The submodule where it is initialised. Elsewhere the sdist of the same release stands in:
+The submodule where it is initialized. Elsewhere the sdist of the same release stands in:
 fetched through pip, because pip knows the user's index, proxy and certificates, and
 because it checks the sha256 before it runs anything of the archive. The sdist becomes a
 git repository with a fixed author and date, so that everything after it is one code path.
@@ -69,7 +69,7 @@ class Source:
 
 
 def pinned_source(project: Project, pin: Pin) -> Source:
-    """Upstream at the pin: the submodule if it is initialised, else the sdist."""
+    """Upstream at the pin: the submodule if it is initialized, else the sdist."""
     if (project.submodule / ".git").exists():
         repo = Repo(project.submodule)
         if repo.commit(pin.commit) is None:
@@ -169,7 +169,7 @@ def _pip_download(folder: Path, release: str, sha256: str | None) -> None:
     if "(from versions: none)" in said:
         raise SourceError(
             f"cannot fetch the sdist of metaflow {release}: the package index does not answer; "
-            "check the network and pip's index settings, or initialise the submodule, with its tags"
+            "check the network and pip's index settings, or initialize the submodule, with its tags"
         )
     if "No matching distribution" in said:
         raise SourceError(f"the package index has no sdist of metaflow {release}: check the number")
