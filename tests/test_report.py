@@ -182,7 +182,7 @@ def test_only_the_lines_between_markers_change(project: Path) -> None:
     readme = (project / "README.md").read_bytes().decode()
     assert readme.startswith("# Title\r\n\n<!-- START headline -->\n|  | stock | patched | ")
     assert "\nMeasured up to 2026-01-31 on " in readme
-    assert "Metaflow 2.19.38; not a Standard_D2s_v5.\n" in readme
+    assert "Metaflow 2.19.38; official figures are to come from a Standard_D2s_v5.\n" in readme
     assert "<!-- END headline -->\nby hand\n<!-- START topics -->\n" in readme
     assert "old" not in readme
 

@@ -15,8 +15,9 @@ from bench.targets import (
     Target,
     judge_targets,
     load_targets,
-    missed,
+    remaining_block,
     target_grid,
+    targets_block,
 )
 from bench.workloads import all_cases
 
@@ -98,12 +99,14 @@ def test_bytes_are_judged_as_they_are() -> None:
 def test_a_table_says_what_is_asked_and_what_is_missing() -> None:
     rows = observe({"patched": 0.1, "floor": 0.05})
     judged = judge_targets([ask(9), ask(21), ask(1, payload=ANY)], rows)
-    assert [one.target.number for one in missed(judged)] == [21]
     first, second, third = target_grid(judged).rows
     assert first[:4] == ("topic", "patched", "save model weights, local: time", "9x")
-    assert (first[-1], second[-1]) == ("reached", "not reached: beyond the limit")
+    assert (first[-1], second[-1]) == ("reached", "not reached and beyond the limit")
     assert second[-2].startswith(("19", "20"))
     assert third[2:4] == ("save all payloads, local: time", "not worse")
+    counts = "Of 3 targets, 2 reached, 1 not reached and beyond the limit"
+    assert targets_block(judged).startswith(f"{counts}.\n")
+    assert remaining_block(judged) == f"{counts}: [each of them](status.md#targets)."
 
 
 def test_the_targets_of_this_project_name_what_exists() -> None:
