@@ -49,7 +49,7 @@ lint: $(SETUP) ## lint, format, types and spelling; shellcheck, schema of the CI
 	@$(RUN) ruff format --check
 	@$(RUN) mypy
 	@$(RUN) shellcheck infra/vm-manage.sh .ci/run .ci/gh .ci/mmdebstrap
-	@$(RUN) codespell --builtin clear,rare,en-GB_to_en-US *.md data/*.md patches/*/pr.md
+	@$(RUN) codespell --builtin clear,rare,en-GB_to_en-US *.md data/*.md patches/*/pr.md bench compatibility resilience scripts infra Makefile .ci .github --skip '*.pyc'
 	@$(RUN) check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 apply: $(SETUP) ## build the branches of the series on upstream at the pin
