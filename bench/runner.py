@@ -105,8 +105,8 @@ def _scratch(bench: Bench, cases: Collection[Case]) -> Iterator[dict[str, Path]]
     if any(case.store == TMPFS for case in cases) or is_tmpfs(bench.tmpfs):
         if not is_tmpfs(bench.tmpfs):
             raise BenchError(
-                f"{bench.tmpfs} is no tmpfs: name the folder of one with --tmpfs, "
-                "or measure on the disk with --store disk"
+                f"{bench.tmpfs} is no tmpfs: name the folder of one with --tmpfs of "
+                "make bench, or measure on the store disk"
             )
         folders[TMPFS] = bench.tmpfs / name
     else:
@@ -142,7 +142,7 @@ def _check_space(folder: Path, cases: Collection[Case]) -> None:
     if free < needed:
         raise BenchError(
             f"{folder.parent} has {free / 1e9:.1f} GB free and {needed / 1e9:.1f} GB are needed: "
-            "free some, choose smaller payloads with --payload, or another folder with --tmpfs"
+            "free some, choose smaller payloads, or another folder with --tmpfs of make bench"
         )
 
 
@@ -194,8 +194,8 @@ class _Run:
 
     def _say_short(self, case: Case, rounds: int) -> None:
         self.observer.say(
-            f"{case}: {rounds} of {case.rounds} rounds fit into the time given; for more, measure "
-            f"it alone with --workload {case.family}, or give more with --minutes"
+            f"{case}: {rounds} of {case.rounds} rounds fit into the time given; for more, give "
+            "more minutes, or measure it alone"
         )
 
     def _measure(self, step: Step) -> list[Finding]:

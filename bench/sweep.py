@@ -41,11 +41,18 @@ from bench.workloads import Case, select_cases
 PLAN = Path(__file__).with_name("sweep.toml")
 FLOW = Path(__file__).with_name("sweep_flow.py")
 OUTCOMES = Path("data", "sweep.tsv")
-NAME = "SweepFlow"
 # What tasks need of this project: the code that measures, and the versions it runs with.
 CODE = ("pyproject.toml", "uv.lock", "bench/**/*.py")
 # So many cells at once: here they would disturb each other, in a cloud each has its own machine.
 HERE_AT_ONCE, CLOUD_AT_ONCE = 1, 16
+# What Metaflow asks of whoever starts or compiles a flow for a cluster.
+CONFIGURE = (
+    "configure Metaflow for the cluster: METAFLOW_USER (or USERNAME), METAFLOW_DEFAULT_DATASTORE "
+    "(s3, azure or gs) and METAFLOW_DATASTORE_SYSROOT_S3 (_AZURE or _GS)"
+)
+# Otherwise Metaflow asks a server of S3 that does not answer for more than an hour: boto3 asks it
+# ten times in each try.
+ONE_TRY = {"METAFLOW_S3_RETRY_COUNT": "0", "METAFLOW_S3_TRANSIENT_RETRY_COUNT": "0"}
 
 
 class _Strict(BaseModel):
@@ -316,8 +323,14 @@ def run_sweep(sweep: Sweep, cells_at_once: int) -> None:
             # The flow has been interrupted as well: it ends when its tasks have.
             process.wait()
             raise
+    if process.returncode and not sweep.run_file.exists():
+        remedy = CONFIGURE if sweep.settings.backend else "mend it and run again"
+        raise BenchError(f"the flow did not start, see above: {remedy}")
     if process.returncode:
-        raise BenchError("the flow stopped, see above: the same command goes on where it did")
+        raise BenchError(
+            "the flow stopped, see above: the same command goes on where it did; to begin anew, "
+            f"delete {sweep.run_file}"
+        )
 
 
 def compile_argo(sweep: Sweep, cells_at_once: int) -> str:
@@ -329,30 +342,29 @@ def compile_argo(sweep: Sweep, cells_at_once: int) -> str:
         raise BenchError(f"machine {sweep.machine} is not one of Kubernetes: name one that is")
     limits = ("--max-workers", str(cells_at_once))
     command = sweep.command("argo-workflows", "create", "--only-json", *sweep.tag, *limits)
-    env = sweep.environ()
-    done = subprocess.run(command, cwd=sweep.folder, env=env, capture_output=True, text=True)
+    env = ONE_TRY | sweep.environ()
+    done = subprocess.run(command, cwd=sweep.folder, env=env, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        said = " ".join(done.stderr.split())
-        raise BenchError(f"Metaflow cannot compile the flow: {said[-300:]}")
+        raise BenchError(f"Metaflow cannot compile the flow, see above: {CONFIGURE}")
     return done.stdout
 
 
 def collect(sweep: Sweep, run: str, results: Path, outcomes: Path) -> list[Outcome]:
     """Add what a finished run found, unless it is there; returns what became of its cells.
 
-    Raises BenchError for a run that is not finished.
+    Raises BenchError for a run that is not finished, or that Metaflow cannot read.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "join.pickle")
         command = sweep.command("dump", f"{run}/join", "--include", "rows,outcomes", "--file")
         done = subprocess.run(
-            [*command, str(file)],
-            cwd=sweep.folder,
-            env=sweep.environ(),
-            capture_output=True,
-            text=True,
+            [*command, str(file)], cwd=sweep.folder, env=sweep.environ(), stdout=sys.stderr
         )
-        found = pickle.loads(file.read_bytes()) if not done.returncode else {}
+        if done.returncode:
+            raise BenchError(
+                f"Metaflow cannot read run {run}, see above: configure it as when that run started"
+            )
+        found = pickle.loads(file.read_bytes())
         if not found:
             raise BenchError(f"run {run} has no joined rows: let it finish, then collect it")
         (joined,) = found.values()

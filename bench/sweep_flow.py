@@ -84,11 +84,14 @@ class SweepFlow(FlowSpec):
     @timeout(hours=6)
     @step
     def measure(self) -> None:
+        place = f"cell {self.index + 1} of {len(self.cells)}"
+        print(f"{place}: {title(self.input)}", flush=True)
         with Home(self.archive, self.sha256, self.folder) as home:
             try:
                 self.found = home.measure(self.input)
             except Failed as error:
                 self.found = unmeasured("failed", error)
+        print(f"{place}: {self.found['outcome']} {self.found['reason']}".rstrip())
         self.next(self.join)
 
     @card(type="blank")
@@ -219,9 +222,17 @@ def reason(said: list[str]) -> str:
 
 def unmeasured(kind: str, error: object) -> dict[str, Any]:
     # Of an exception that @catch holds, the last line is what is not traceback.
-    why = str(error).strip().splitlines()[-1][:300]
+    why = str(error).strip().splitlines()[-1]
+    if len(why) > 1000:  # its beginning says what failed, its end why
+        why = f"{why[:500]} ... {why[-500:]}"
     time = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"outcome": kind, "reason": why, "time": time, "fingerprint": "-", "rows": ""}
+
+
+def title(cell: dict[str, Any]) -> str:
+    """A cell, or its outcome, in a line."""
+    names = [cell[one] for one in ("arm", "workload", "payload", "store")]
+    return ", ".join([one for one in names if one not in ("", "-")] + [f"Python {cell['python']}"])
 
 
 def outcome(cell: dict[str, Any], found: dict[str, Any], sha256: str) -> dict[str, Any]:
@@ -250,10 +261,7 @@ def show(picture: str, outcomes: list[dict[str, Any]]) -> None:
         current.card.append(Image(f"data:image/svg+xml;base64,{source}"))
     for one in outcomes:
         if one["outcome"] != "measured":
-            what = ", ".join(
-                one[name] for name in ("arm", "workload", "payload", "store", "python")
-            )
-            current.card.append(Markdown(f"- {what}: {one['outcome']}: {one['reason']}"))
+            current.card.append(Markdown(f"- {title(one)}: {one['outcome']}: {one['reason']}"))
 
 
 if __name__ == "__main__":

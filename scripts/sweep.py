@@ -70,7 +70,7 @@ def sweep(
         Path | None, typer.Option(help="Result file to add to.", show_default="data/results.tsv")
     ] = None,
 ) -> None:
-    """Measure the cells of a plan as a Metaflow flow, and add what was found to data/.
+    """Measure the cells of a plan as a Metaflow flow; when all have ended, add them to data/.
 
     A cell is one arm beside stock, a workload, a payload, a Python and a machine type; it is
     measured as `make bench` measures. If it is interrupted, the same command goes on. Cells that
@@ -86,6 +86,10 @@ def sweep(
     outcomes = out.with_name(OUTCOMES.name)
     for one in _sweeps(project, plan, machine):
         if argo:
+            door.progress.print(
+                "compiling for Argo Workflows: the archive goes to the datastore, whose server "
+                "is waited for"
+            )
             print(compile_argo(one, cells_at_once or CLOUD_AT_ONCE), end="")
             continue
         if collect_run is None:
@@ -128,17 +132,19 @@ def _sweeps(project: Project, file: Path, machines: Names) -> list[Sweep]:
 def _run(project: Project, one: Sweep, cells_at_once: int | None) -> None:
     remote = one.settings.backend is not None
     at_once = cells_at_once or (CLOUD_AT_ONCE if remote else HERE_AT_ONCE)
-    what = "going on with" if one.run_file.exists() else "sweeping"
     minutes = one.minutes * math.ceil(one.cells / at_once)
-    door.progress.print(
-        f"{what} {one.cells} cells on {one.machine}: at most {minutes:g} minutes, and what making "
-        "environments takes",
-        markup=False,
+    what = (
+        f"going on with run {one.run_file.read_text()} on {one.machine}: cells that have ended "
+        "are not measured again"
+        if one.run_file.exists()
+        else f"sweeping {one.cells} cells on {one.machine}: at most {minutes:g} minutes, and what "
+        "making environments takes"
     )
     # Not while `make bench` runs here.
     alone = contextlib.nullcontext() if remote else one_benchmark(project.build / "bench")
     try:
         with alone:
+            door.progress.print(what, markup=False)
             run_sweep(one, at_once)
     except KeyboardInterrupt:
         door.progress.print("interrupted: the same command goes on where this one stopped")

@@ -1,6 +1,7 @@
 """The sweep: a real flow under the pinned Metaflow, over stand-ins that are quick to measure."""
 
 import base64
+import importlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from bench.machine import this_machine
 from bench.results import load_rows
 from bench.scale import Subject, measure_scale
 from bench.servers import serve
+from bench.session import one_benchmark
 from bench.sweep import (
     PLAN,
     Cell,
@@ -76,8 +78,17 @@ def make_sweep(stock_tree, tmp_path, monkeypatch):
     return make
 
 
+@pytest.fixture
+def run_by_door(monkeypatch):
+    """What `make sweep` does with a sweep."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("sweep")._run
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds the task to kill in /proc")
-def test_a_killed_sweep_goes_on_and_every_cell_has_an_outcome(make_sweep, tmp_path) -> None:
+def test_a_killed_sweep_goes_on_and_every_cell_has_an_outcome(
+    make_sweep, run_by_door, tmp_path, capfd
+) -> None:
     sweep = make_sweep(CELLS)
     log = tmp_path / "log"
     with log.open("wb") as output:
@@ -101,9 +112,15 @@ def test_a_killed_sweep_goes_on_and_every_cell_has_an_outcome(make_sweep, tmp_pa
     with pytest.raises(BenchError, match="has no joined rows: let it finish"):
         collect(sweep, first, tmp_path / "results.tsv", tmp_path / "sweep.tsv")
     assert not (tmp_path / "results.tsv").exists()
-    run_sweep(sweep, 1)
+    run_by_door(Project(tmp_path), sweep, None)
+    said = log.read_text() + capfd.readouterr().err
     second = sweep.run_file.read_text()
     assert second != first
+    assert f"going on with run {first} on here: cells that have ended" in said
+    assert "cell 1 of 3: patched, parallel_map, 1 no-op, Python 2.7\n" in said
+    assert "cell 1 of 3: failed error: " in said
+    assert "cell 2 of 3: measured\n" in said
+    assert f"cell 3 of 3: patched, parallel_map, 64 no-ops, Python {HERE}\n" in said
     outcomes = collect(sweep, second, tmp_path / "results.tsv", tmp_path / "sweep.tsv")
 
     # A cell that fails is a line with its reason, and one that is lost costs nothing but itself.
@@ -135,6 +152,18 @@ def test_a_killed_sweep_goes_on_and_every_cell_has_an_outcome(make_sweep, tmp_pa
     drawn = re.search(r"data:image/svg\+xml;base64,([\w+/=]+)", shown)
     assert drawn
     assert b"</svg>" in base64.b64decode(drawn[1])
+
+
+def test_nothing_is_announced_while_another_benchmark_runs(
+    make_sweep, run_by_door, tmp_path, capfd
+) -> None:
+    project = Project(tmp_path)
+    with (
+        one_benchmark(project.build / "bench"),
+        pytest.raises(BenchError, match="another benchmark runs in this checkout"),
+    ):
+        run_by_door(project, make_sweep(CELLS[:1]), None)
+    assert capfd.readouterr().err == ""
 
 
 def test_another_archive_than_the_one_sent_is_refused(make_sweep, capfd) -> None:
@@ -220,6 +249,57 @@ def test_what_is_not_kubernetes_does_not_compile_for_argo_workflows(make_sweep, 
     sweep = make_sweep([replace(CELLS[0], machine=name)], name, MACHINES[name])
     with pytest.raises(BenchError, match=f"machine {name} is not one of Kubernetes"):
         compile_argo(sweep, 7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "Metaflow could not determine your user name"),
+        ({"METAFLOW_USER": "bench"}, "requires --datastore=s3 or --datastore=azure or"),
+        (
+            {"METAFLOW_USER": "bench", "METAFLOW_DEFAULT_DATASTORE": "s3"},
+            "METAFLOW_DATASTORE_SYSROOT_S3",
+        ),
+        (
+            {
+                "METAFLOW_USER": "bench",
+                "METAFLOW_DEFAULT_DATASTORE": "s3",
+                "METAFLOW_DATASTORE_SYSROOT_S3": "s3://none/metaflow",
+                "METAFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:9",
+                "METAFLOW_S3_CLIENT_RETRY_CONFIG": '{"max_attempts": 1}',
+                "AWS_ACCESS_KEY_ID": "none",
+                "AWS_SECRET_ACCESS_KEY": "none",
+            },
+            'Could not connect to the endpoint URL: "http://127.0.0.1:9/none/metaflow/SweepFlow',
+        ),
+    ],
+)
+def test_a_cluster_that_metaflow_is_not_configured_for(
+    make_sweep, tmp_path, monkeypatch, capfd, settings, said
+) -> None:
+    for key in [key for key in os.environ if key.startswith("METAFLOW_")]:
+        monkeypatch.delenv(key)
+    for key in ("SUDO_USER", "USERNAME", "USER"):
+        monkeypatch.delenv(key, raising=False)
+    for key, value in {"METAFLOW_HOME": str(tmp_path), **settings}.items():
+        monkeypatch.setenv(key, value)
+    name = "azure-d2s-v5"
+    sweep = make_sweep([replace(CELLS[0], machine=name)], name, MACHINES[name])
+    remedy = r"see above: configure Metaflow for the cluster: METAFLOW_USER \(or USERNAME\), "
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(60)  # Metaflow would go on asking for more than an hour
+    try:
+        with pytest.raises(BenchError, match="cannot compile the flow, " + remedy):
+            compile_argo(sweep, 7)
+    finally:
+        signal.alarm(0)
+    assert said in capfd.readouterr().err
+    if "METAFLOW_DATASTORE_SYSROOT_S3" not in settings:
+        with pytest.raises(BenchError, match="the flow did not start, " + remedy):
+            run_sweep(sweep, 1)
+        with pytest.raises(BenchError, match="Metaflow cannot read run argo-1, see above"):
+            collect(sweep, "argo-1", tmp_path / "results.tsv", tmp_path / "sweep.tsv")
+        assert capfd.readouterr().err.count(said) == 2
 
 
 def without_null(value):
@@ -319,13 +399,35 @@ def test_the_door_says_what_is_wrong_in_one_line(tmp_path, machine, said) -> Non
 
 def test_a_large_answer_of_a_task_arrives(make_sweep) -> None:
     """Its rows and picture are more than a pipe holds while nobody reads it."""
+    call = """[sys.executable, "-c", "print('x' * 1_000_000)"]"""
+    assert call_in_task(make_sweep, call) == "1000001\n"
+
+
+def test_a_reason_says_what_failed_and_why(make_sweep, monkeypatch) -> None:
+    """What uv says is long, and its last cause is the first: here, that nothing listens."""
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    mirror = f"http://127.0.0.1:9/{'x' * 600}"
+    call = f"""[os.environ["SWEEP_UV"], "python", "install", "3.14", "--reinstall",
+        "--install-dir", "pythons", "--no-bin", "--mirror", "{mirror}"]"""
+    why = call_in_task(make_sweep, call)
+    assert why.startswith("error: ")
+    assert " ... " in why
+    assert "Connection refused" in why
+    assert len(why) < 1010
+
+
+def call_in_task(make_sweep, call: str) -> str:
+    """How long the answer of a command is that a task calls, or the reason that it fails for."""
     sweep = make_sweep([])
-    code = """
+    code = f"""
 import os, sys, sweep_flow
 from pathlib import Path
 home = object.__new__(sweep_flow.Home)
 home.files = Path.cwd()
-print(len(home._call([sys.executable, "-c", "print('x' * 1_000_000)"], dict(os.environ))))
+try:
+    print(len(home._call({call}, dict(os.environ))))
+except sweep_flow.Failed as error:
+    print(sweep_flow.unmeasured("failed", error)["reason"])
 """
     done = subprocess.run(
         [sweep.environment.python, "-c", code],
@@ -335,4 +437,5 @@ print(len(home._call([sys.executable, "-c", "print('x' * 1_000_000)"], dict(os.e
         text=True,
         timeout=60,
     )
-    assert done.stdout == "1000001\n", done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout
