@@ -85,13 +85,14 @@ class SweepFlow(FlowSpec):
     @step
     def measure(self) -> None:
         place = f"cell {self.index + 1} of {len(self.cells)}"
-        print(f"{place}: {title(self.input)}", flush=True)
+        print(f"{place}: {title(self.input)}", file=sys.stderr, flush=True)
         with Home(self.archive, self.sha256, self.folder) as home:
             try:
                 self.found = home.measure(self.input)
             except Failed as error:
                 self.found = unmeasured("failed", error)
-        print(f"{place}: {self.found['outcome']} {self.found['reason']}".rstrip())
+        became = [self.found[one] for one in ("outcome", "reason") if self.found[one]]
+        print(place, *became, sep=": ", file=sys.stderr)
         self.next(self.join)
 
     @card(type="blank")
