@@ -173,7 +173,7 @@ def select(rows: Sequence[Row], chosen: Environment) -> Selection:
         if environment(row) != chosen:
             left_out[str(environment(row))] += 1
         elif build(row) != builds.get(measured(row)):
-            left_out[f"{row.workload} by {row.arm}: {build(row)}"] += 1
+            left_out[f"{row.workload}, with an older benchmark, series or library"] += 1
         else:
             kept.append(row)
     lines = tuple(f"{count} rows: {what}" for what, count in sorted(left_out.items()))

@@ -124,11 +124,10 @@ def test_rows_that_must_not_meet_are_kept_apart_by_name() -> None:
         "(ffffffffffff)": {"machine": "ffffffffffff"},
         "Python 3.13.0": {"python": "3.13.0"},
         "Metaflow 2.19.37": {"release": "2.19.37"},
-        "benchmark 000000000000": {"bench": "000000000000"},
-        "series 000000000000": {"series": "000000000000"},
-        "numpy=1.0": {"libraries": "numpy=1.0"},
+        "save, with an older benchmark, series or library": {"series": "000000000000"},
     }
-    for columns in others.values():
+    builds = ({"bench": "000000000000"}, {"libraries": "numpy=1.0"})
+    for columns in (*others.values(), *builds):
         older = observe({"patched": 3.0}, time="2026-02-01T00:00:00Z", **columns)
         selection = select_newest([*older, *newest])
         assert list(selection.rows) == newest
