@@ -60,7 +60,7 @@ def _said_of_efforts(rows: Sequence[Row], ours: dict[tuple[str, str, str], Contr
         if arm not in (STOCK, AGAIN) and not arm.startswith(PATCHED)
     ]
     doing: dict[str, Callable[[Row], bool]] = {
-        "compress": lambda row: row.metric == "stored" and row.value < SMALLER * row.bytes,
+        "make it smaller": lambda row: row.metric == "stored" and row.value < SMALLER * row.bytes,
         "see all damage": lambda row: row.metric == "noticed" and row.value == 1,
         "save no second copy": lambda row: row.metric == "deduplicated" and row.value == 1,
     }

@@ -71,7 +71,8 @@ WHOLE = ("import", "task", "flow", "parallel_map")
 LABELS = {"entropy": "bits a byte", "gzip_ratio": "gzip", "lz4_ratio": "lz4"}
 READING = (
     "An arm's column says how many times faster than stock it is, or how many times smaller, with "
-    f"the 95 % interval: {MARKS}. `noise` is that floor: how far stock may be from itself."
+    f"the 95 % interval: {MARKS}. `noise` is that floor: how far stock may be from itself; "
+    "there are two where arms were measured in different rounds."
 )
 
 

@@ -22,7 +22,7 @@ from bench.errors import BenchError
 from bench.records import load_records
 from bench.results import FLOOR, NONE, STOCK, Row
 from bench.statistics import LEAST_ROUNDS, Cell, Contrast, Verdict, compare_with
-from bench.tables import Grid, gain, markdown, times
+from bench.tables import Grid, gain, markdown, marked, times
 
 TARGETS = Path("data", "targets.tsv")
 REMEDY = "restore it"
@@ -182,7 +182,7 @@ def _judge(target: Target, rows: Sequence[Row], contrasts: Contrasts) -> Judgmen
     name = f" ({worst.cell.payload})" if target.payload == ANY else ""
     return Judgment(
         target,
-        (gain(worst) if target.base is Base.STOCK else times(worst)) + name + _rounds(worst),
+        (marked(worst) if target.base is Base.STOCK else times(worst)) + name + _rounds(worst),
         gain(limit) if limit else "",
         _outcome(target, worst, limit),
     )
