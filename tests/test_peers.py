@@ -47,6 +47,6 @@ def test_the_block_says_who_does_more_than_to_write_a_pickle_down() -> None:
     ]
     block = peers_block(select_newest(rows() + stored).rows)
     assert (
-        "Of the others, compress: joblib; see all damage: none; save no second copy: none. "
+        "Of the others, make it smaller: joblib; see all damage: none; save no second copy: none. "
         "With model weights, joblib save: ahead of ours; joblib load: ahead of ours."
     ) in block
