@@ -48,7 +48,7 @@ HERE_AT_ONCE, CLOUD_AT_ONCE = 1, 16
 # What Metaflow asks of whoever starts or compiles a flow for a cluster.
 CONFIGURE = (
     "configure Metaflow for the cluster: METAFLOW_USER (or USERNAME), METAFLOW_DEFAULT_DATASTORE "
-    "(s3, azure or gs) and METAFLOW_DATASTORE_SYSROOT_S3 (_AZURE or _GS)"
+    "(s3, azure or gs), METAFLOW_DATASTORE_SYSROOT_S3 (_AZURE or _GS), and its credentials"
 )
 # Otherwise Metaflow asks a server of S3 that does not answer for more than an hour: boto3 asks it
 # ten times in each try.

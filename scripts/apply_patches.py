@@ -29,7 +29,7 @@ def apply(
 
     The branches are made in the submodule `metaflow/` where it is initialized, else in a
     repository made from the release's sdist under `build/upstream/`. Work trees are never
-    touched: switch to a branch to edit it, commit, then run `scripts/export_patches.py`.
+    touched: switch to a branch to edit it, commit, then run `make export`.
 
     Applying an applied series does nothing. Uncommitted changes, and commits that no patch
     holds, are refused and named; a patch that does not fit is reported with its hunks and

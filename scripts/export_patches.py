@@ -46,7 +46,7 @@ def export(
     if not done.written and not done.deleted:
         door.out.print("patches/ already holds every commit")
     else:
-        door.out.print("next: scripts/apply_patches.py brings the other branches up to date")
+        door.out.print("next: make apply brings the other branches up to date")
 
 
 if __name__ == "__main__":

@@ -298,7 +298,8 @@ class Sandbox:
         if program == "git":
             git(self.root, *args)
         else:
-            self.opens(Path(program).stem, *args)
+            assert program == "make"
+            self.opens(f"{args[0]}_patches", *(arg.removeprefix("ARGS=") for arg in args[1:]))
 
     # What there is.
 

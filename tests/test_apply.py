@@ -67,7 +67,7 @@ def test_the_branch_of_a_topic_and_of_the_series_by_name(submodule) -> None:
     assert branch_commit(series, source, "fast") == branches["perf/fast"]
     assert branch_commit(series, source, None) == branches["perf/series"]
     submodule.git("branch", "--quiet", "-D", "perf/fast")
-    with pytest.raises(UnsavedWorkError, match=r"run scripts/apply_patches\.py"):
+    with pytest.raises(UnsavedWorkError, match="run make apply"):
         branch_commit(series, source, "fast")
 
 
@@ -238,7 +238,7 @@ def test_unexported_commits_are_refused(sandbox) -> None:
     assert "perf/core" in line
     assert "Keep step 9" not in line
     assert sandbox.snapshot() == before
-    sandbox.follow(line, "scripts/export_patches.py")
+    sandbox.follow(line, "make export")
     sandbox.opens("apply_patches")
     assert sandbox.branches()["perf/core"] == mine
 

@@ -104,7 +104,7 @@ def test_the_wheel_has_the_name_that_is_installed() -> None:
     name = f"metaflow-{series.pin.release}+perf.{series.integration.wheel}-py3-none-any.whl"
     page = README.read_text(encoding="utf-8")
     assert set(re.findall(r"metaflow-[\w.+-]+\.whl", page)) == {name}
-    assert f"pip install metaflow=={series.pin.release}`" in page
+    assert f'`pip install "metaflow==={series.pin.release}"`' in page
     extras = set(re.findall(r"\.whl\[(\w+)\]", page)) | set(re.findall(r"with `\[(\w+)\]`", page))
     patches = b"".join(patch.data for own in series.patches.values() for patch in own).decode(
         errors="replace"

@@ -341,7 +341,7 @@ def test_a_name_that_is_not_in_the_series(submodule) -> None:
 
 def test_a_branch_that_is_not_there(make_sandbox) -> None:
     sandbox = make_sandbox("submodule", applied=False)
-    assert "run scripts/apply_patches.py" in sandbox.refused("export_patches", "fast")
+    assert "run make apply" in sandbox.refused("export_patches", "fast")
     assert "already holds" in sandbox.opens("export_patches")
 
 

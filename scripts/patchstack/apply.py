@@ -139,7 +139,7 @@ def branch_commit(series: Series, source: Source, topic: str | None) -> str:
     branch = series.integration.branch if topic is None else series.topic(topic).branch
     commit = source.repo.commit(f"refs/heads/{branch}")
     if commit is None:
-        raise UnsavedWorkError(f"branch {branch} is not there: run scripts/apply_patches.py")
+        raise UnsavedWorkError(f"branch {branch} is not there: run make apply")
     return commit
 
 
@@ -345,7 +345,7 @@ def _unsaved(
             where, drop = project.show(path), f"reset --hard {state.new[:12]}"
     return UnsavedWorkError(
         f"branch {state.branch} in {where} has commits that no patch holds ({', '.join(commits)}): "
-        f"keep them with `scripts/export_patches.py {state.branch}`, or drop them with "
+        f"keep them with `make export ARGS={state.branch}`, or drop them with "
         f"`git -C {shlex.quote(where)} {drop}`"
     )
 

@@ -134,7 +134,7 @@ def _alone(builder: Builder) -> tuple[Tips | None, GateResult]:
 
 def _form(builder: Builder) -> GateResult:
     findings = [
-        f"patches/{topic.name}: not as export writes it: run scripts/export_patches.py"
+        f"patches/{topic.name}: not as export writes it: run make export"
         for topic in builder.series.topics
         if builder.canonical(topic) != builder.series.patches[topic.name]
     ]

@@ -117,7 +117,7 @@ def _chosen(series: Series, refs: Refs, names: tuple[str, ...]) -> tuple[str, ..
                 "topic starts as a [[topic]] in patches/series.toml"
             )
         if known[name] not in refs.heads:
-            raise ExportError(f"branch {known[name]} is not there: run scripts/apply_patches.py")
+            raise ExportError(f"branch {known[name]} is not there: run make apply")
     return tuple(dict.fromkeys(known[name] for name in names))
 
 
@@ -180,7 +180,7 @@ def _refuse_upstreams(source: Source, branch: str, start: str, tip: str) -> None
     if len(own) < len(source.repo.commits(start, tip)):
         raise ExportError(
             f"{branch} holds commits of upstream after {source.release}: rebase it onto the pin "
-            f"({source.base[:12]}), or move the pin with scripts/rebase_patches.py --write"
+            f"({source.base[:12]}), or move the pin with make rebase ARGS=--write"
         )
 
 

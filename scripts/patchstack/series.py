@@ -137,7 +137,7 @@ def load_series(project: Project) -> Series:
     """Read and validate `patches/`; `SeriesError` names the first mistake."""
     where = project.show(project.series_file)
     if project.staged_plan.is_file():
-        raise SeriesError("patches/: an export was interrupted: run scripts/apply_patches.py")
+        raise SeriesError("patches/: an export was interrupted: run make apply")
     try:
         document = tomlkit.parse(project.series_file.read_text(encoding="utf-8")).unwrap()
     except OSError as error:

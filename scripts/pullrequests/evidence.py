@@ -22,7 +22,7 @@ class Evidence:
 
     tables: str
     findings: tuple[str, ...]
-    remedy: str = "run make bench"
+    remedy: str
 
 
 def read_evidence(project: Project, series: Series, topic: Topic) -> Evidence:
@@ -31,6 +31,8 @@ def read_evidence(project: Project, series: Series, topic: Topic) -> Evidence:
     if not arms:
         what = f"no arm measures {topic.name}"
         return Evidence("", (what,), "add one to bench/arms.py and run make bench")
+    asked = " ".join(f"--arm {arm}" for arm in sorted(arms))
+    remedy = f'run make bench ARGS="{asked}"'
     try:
         rows = load_rows(project.root / "data" / "results.tsv")
         patches, code = hash_series(series, topic), code_hash()
@@ -40,12 +42,12 @@ def read_evidence(project: Project, series: Series, topic: Topic) -> Evidence:
         findings = _stale(own, fresh, f"series {patches}, benchmark {code}")
         if not fresh:
             what = f"no results of series {patches} by benchmark {code}"
-            return Evidence("", (*findings, what))
+            return Evidence("", (*findings, what), remedy)
         controls = [row for row in today if row.arm in CONTROLS]
         parts = [_contents(series, topic), _tables([*controls, *fresh])]
-        return Evidence("\n\n".join(filter(None, parts)), findings)
+        return Evidence("\n\n".join(filter(None, parts)), findings, remedy)
     except BenchError as error:
-        return Evidence("", (str(error),))
+        return Evidence("", (str(error),), remedy)
 
 
 def hash_series(series: Series, topic: Topic) -> str | None:

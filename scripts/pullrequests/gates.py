@@ -157,7 +157,7 @@ def judge_patches(
     refs = Refs.read(source.repo)
     moved = refs.heads.get(topic.branch) not in (None, refs.records.get(topic.branch))
     finding = "moved since apply" if moved else "holds what patches/ holds"
-    remedy = "run scripts/export_patches.py, then scripts/apply_patches.py"
+    remedy = "run make export, then make apply"
     yield _gate("exported", not moved, f"branch {topic.branch} {finding}", remedy)
     own = series.closure(topic)
     alone = replace(series, topics=own, patches={one.name: series.patches[one.name] for one in own})
@@ -184,7 +184,8 @@ def judge_issue(github: GitHub, series: Series, text: Text, number: int | None) 
     if number is None and kind not in (CORE_RUNTIME, BUG_FIX, None):
         return Gate("issue", Verdict.GREEN, f"none needed for: {kind}")
     if number is None:
-        remedy = f"open one with open_pr --issue {text.topic.name}, or link one in series.toml"
+        draft = f'make pr ARGS="{text.topic.name} --issue"'
+        remedy = f"open one with {draft}, or link one in series.toml"
         return Gate("issue", Verdict.FAILED, "none linked", remedy)
     name = f"{upstream.slug}#{number}"
     try:

@@ -217,7 +217,7 @@ class Submission:
         if self.source.kind is Kind.SDIST:
             raise SubmissionError(
                 "an sdist has no history that a branch could stand on: run `git submodule update "
-                "--init` and scripts/apply_patches.py first"
+                "--init` and make apply first"
             )
         closed = [f"{gate.name} ({gate.finding})" for gate in prepared.gates if not gate.passed]
         if ready and closed:

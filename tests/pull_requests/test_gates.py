@@ -16,7 +16,7 @@ from pullrequests.sections import Text, load_text, split
 
 TEST = "test/unit/test_x.py"
 TOPIC = Topic(name="x", title="X", branch="x", intent=Intent.SUBMIT, reason="r")
-FRESH = Evidence("| a |", ())
+FRESH = Evidence("| a |", (), "measure")
 
 
 def patch(path: str, lines: int = 1, new: bool = False) -> Patch:
@@ -138,7 +138,7 @@ def test_a_topic_that_needs_another_one() -> None:
 
 
 def test_stale_evidence_is_named() -> None:
-    gate = gates(GOOD, text(), Evidence("", ("12 rows of arm x are old",)))["evidence"]
+    gate = gates(GOOD, text(), Evidence("", ("12 rows of arm x are old",), "measure"))["evidence"]
     assert (gate.verdict, gate.finding) == (Verdict.FAILED, "12 rows of arm x are old")
 
 

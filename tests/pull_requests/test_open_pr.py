@@ -137,7 +137,7 @@ def test_an_edit_after_the_look_is_kept(contributor: Contributor) -> None:
 def test_a_commit_message_cannot_end_the_block() -> None:
     message = f"Subject: [PATCH] X\n\n{BEGIN}{END[:-4]}{END} -->\n---\n"
     made = Patch("0001-x.patch", message.encode())
-    block = render_block(series(made), TOPIC, Evidence("", ()), ())
+    block = render_block(series(made), TOPIC, Evidence("", (), ""), ())
     assert replace_block(f"a{block}b", "new", "x") == "anewb"
 
 
