@@ -18,6 +18,7 @@ from typing import Any  # noqa: E402
 import eventlet.wsgi  # noqa: E402
 from distance import Distance  # noqa: E402
 from swift.common import utils  # noqa: E402
+from swift.common.http_protocol import SwiftHttpProtocol  # noqa: E402
 from swift.common.ring import RingBuilder  # noqa: E402
 from swift.common.storage_policy import reload_storage_policies  # noqa: E402
 from swift.common.wsgi import loadapp  # noqa: E402
@@ -86,7 +87,15 @@ def listen(port: int = 0) -> Any:
 
 
 def serve(listener: Any, application: Any) -> None:
-    eventlet.wsgi.server(listener, application, log_output=False)
+    # As swift.common.wsgi.run_server does. Otherwise eventlet claims a type of text/plain for
+    # requests without one, and changes the case of the headers in which S3 keeps metadata.
+    eventlet.wsgi.server(
+        listener,
+        application,
+        log_output=False,
+        protocol=SwiftHttpProtocol,
+        capitalize_response_headers=False,
+    )
 
 
 def start_backend(kind: str, folder: Path) -> None:
