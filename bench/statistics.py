@@ -161,12 +161,16 @@ def select_newest(rows: Sequence[Row]) -> Selection:
 def select(rows: Sequence[Row], chosen: Environment) -> Selection:
     """The rows of an environment: the newest build of each arm, wherever it was measured."""
     here = [row for row in rows if environment(row) == chosen]
-    # The benchmark's own code first: it is one for all arms of a workload.
-    code = {row.workload: row.bench for row in sorted(here, key=attrgetter("time"))}
+    # The benchmark's own code first: it is one for all arms. What has to be asked for is often
+    # older than the rest.
+    code = {
+        (row.workload, row.payload, row.store): row.bench
+        for row in sorted(here, key=attrgetter("time"))
+    }
     builds = {
         measured(row): build(row)
         for row in sorted(here, key=attrgetter("time"))
-        if row.bench == code[row.workload]
+        if row.bench == code[row.workload, row.payload, row.store]
     }
     kept, left_out = [], Counter[str]()
     for row in rows:

@@ -149,6 +149,22 @@ def test_a_few_newer_rows_of_a_sweep_do_not_take_the_place_of_a_benchmark() -> N
     assert list(select_newest([*wide, *released]).rows) == released
 
 
+def test_what_only_older_code_has_measured_stays() -> None:
+    older = [
+        row
+        for payload in ("text", "embeddings")
+        for row in observe(
+            {"patched": 1.0}, payload=payload, time="2026-02-01T00:00:00Z", bench="0" * 12
+        )
+    ]
+    newer = observe({"patched": 1.0}, payload="text", time="2026-03-01T00:00:00Z")
+    kept = select_newest([*older, *newer]).rows
+    assert {(row.payload, row.bench) for row in kept} == {
+        ("text", newer[0].bench),
+        ("embeddings", "0" * 12),
+    }
+
+
 def test_no_rows_are_refused() -> None:
     with pytest.raises(BenchError, match="run make bench"):
         select_newest([])
