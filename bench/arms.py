@@ -91,9 +91,9 @@ ARMS = (
     # Of the series only where it starts something: see bench/workers/needed.py.
     Arm(FLOOR, SERIES, FLOORS, settings={"WITH": "python"}),
     Arm(PATCHED, SERIES, CODEC | START | PARALLEL | PEER | TOPICS),
-    Arm("patched+isal", "cas-isal", ARTIFACTS | {"pack"} | PEER, ("isal",)),
-    Arm("patched+lz4", "cas-lz4", CODEC | PEER, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
-    Arm("patched+blake3", "cas-hash", STORE, ("blake3",), {"METAFLOW_CAS_HASH": "blake3"}),
+    Arm("patched+isal", SERIES, ARTIFACTS | {"pack"} | PEER, ("isal",)),
+    Arm("patched+lz4", SERIES, CODEC | PEER, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
+    Arm("patched+blake3", SERIES, STORE, ("blake3",), {"METAFLOW_CAS_HASH": "blake3"}),
     Arm("SHA-1, no instructions", UPSTREAM, HASH, settings=_STOCK | _NO_SHA),
     _hash("SHA-256"),
     _hash("BLAKE2b"),
@@ -124,6 +124,7 @@ ARMS = (
     _topic("save-memory", CODEC),
     _topic("local-files", CODEC),
     _topic("staged-files", CODEC),
+    _topic("cas-members", CODEC),
     Arm("stock reads patched", UPSTREAM, ARTIFACTS, optional=True, writer=SERIES),
     # No patch: what one could gain (bench/workers/protocol5.py).
     Arm("patched+protocol5", SERIES, ARTIFACTS, settings={"PICKLE": "protocol 5"}, optional=True),
