@@ -124,7 +124,6 @@ ARMS = (
     _topic("save-memory", CODEC),
     _topic("local-files", CODEC),
     _topic("staged-files", CODEC),
-    _topic("cas-members", CODEC),
     Arm("stock reads patched", UPSTREAM, ARTIFACTS, optional=True, writer=SERIES),
     # No patch: what one could gain (bench/workers/protocol5.py).
     Arm("patched+protocol5", SERIES, ARTIFACTS, settings={"PICKLE": "protocol 5"}, optional=True),
