@@ -6,7 +6,7 @@ dependency group `arms` of pyproject.toml, which pins what all arms run with. Pe
 hundred packages of others would decide which versions ours may have, so they name their own.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bench.errors import BenchError
@@ -62,6 +62,9 @@ class Arm:
         return (self.tree, self.writer) if self.writer else (self.tree,)
 
 
+_NO_SETTINGS: Mapping[str, str] = {}
+
+
 def _hash(name: str, *installed: str, threads: str = "") -> Arm:
     settings = {"HASH": name} | ({"THREADS": threads} if threads else {})
     shown = f"{name}, {threads} threads" if threads else name
@@ -72,9 +75,11 @@ def _peer(name: str, *installed: str) -> Arm:
     return Arm(name, UPSTREAM, PEER, installed, {"WITH": name})
 
 
-def _topic(name: str, families: frozenset[str]) -> Arm:
+def _topic(
+    name: str, families: frozenset[str], *installed: str, settings: Mapping[str, str] = _NO_SETTINGS
+) -> Arm:
     """The series up to and including a topic, where that topic makes a difference."""
-    return Arm(name, name, families, optional=True)
+    return Arm(name, name, families, installed, dict(settings), optional=True)
 
 
 def _cost(name: str, families: frozenset[str], *installed: str) -> Arm:
@@ -85,6 +90,8 @@ def _cost(name: str, families: frozenset[str], *installed: str) -> Arm:
 _STOCK = {"HASH": "SHA-1"}
 # As on an x86 processor that lacks them: OPENSSL_ia32cap(3), bit 29 of what CPUID 7 has in EBX.
 _NO_SHA = {"OPENSSL_ia32cap": ":~0x20000000"}
+_LZ4 = {"METAFLOW_CAS_CODEC": "lz4"}
+_BLAKE3 = {"METAFLOW_CAS_HASH": "blake3"}
 ARMS = (
     Arm(STOCK, UPSTREAM, EVERYTHING, settings=_STOCK),
     Arm(AGAIN, UPSTREAM, EVERYTHING, settings=_STOCK),
@@ -92,8 +99,8 @@ ARMS = (
     Arm(FLOOR, SERIES, FLOORS, settings={"WITH": "python"}),
     Arm(PATCHED, SERIES, CODEC | START | PARALLEL | PEER | TOPICS),
     Arm("patched+isal", SERIES, ARTIFACTS | {"pack"} | PEER, ("isal",)),
-    Arm("patched+lz4", SERIES, CODEC | PEER, ("lz4",), {"METAFLOW_CAS_CODEC": "lz4"}),
-    Arm("patched+blake3", SERIES, STORE, ("blake3",), {"METAFLOW_CAS_HASH": "blake3"}),
+    Arm("patched+lz4", SERIES, CODEC | PEER, ("lz4",), _LZ4),
+    Arm("patched+blake3", SERIES, STORE, ("blake3",), _BLAKE3),
     Arm("SHA-1, no instructions", UPSTREAM, HASH, settings=_STOCK | _NO_SHA),
     _hash("SHA-256"),
     _hash("BLAKE2b"),
@@ -109,7 +116,9 @@ ARMS = (
     _peer("Kedro", "kedro==1.7.0", "kedro-datasets==9.6.0"),
     _peer("Prefect", "prefect==3.8.8"),
     _peer("diskcache", "diskcache==5.6.3"),
+    _topic("cas-lz4", CODEC, "lz4", settings=_LZ4),
     _topic("cas-stored", CODEC),
+    _topic("cas-isal", CODEC, "isal"),
     _topic("lazy-imports", START),
     _topic("lazy-plugins", START),
     _topic("filecache-index", FILECACHE),
@@ -122,8 +131,10 @@ ARMS = (
     _topic("cas-errors", CODEC),
     _topic("lazy-package", START),
     _topic("save-memory", CODEC),
+    _topic("cas-hash", CODEC, "blake3", settings=_BLAKE3),
     _topic("local-files", CODEC),
     _topic("staged-files", CODEC),
+    _topic("lz4-stored", CODEC, "lz4", settings=_LZ4),
     Arm("stock reads patched", UPSTREAM, ARTIFACTS, optional=True, writer=SERIES),
     # No patch: what one could gain (bench/workers/protocol5.py).
     Arm("patched+protocol5", SERIES, ARTIFACTS, settings={"PICKLE": "protocol 5"}, optional=True),

@@ -402,7 +402,7 @@ def test_arms_are_selected_with_their_controls() -> None:
     with pytest.raises(BenchError, match="there is no arm 'pached': choose from stock"):
         select_arms(["pached"], [])
     with pytest.raises(BenchError, match="needs topic cas-lz4"):
-        select_arms(["patched+lz4"], ["another"])
+        select_arms(["cas-lz4"], ["another"])
 
 
 def test_arms_that_change_nothing_asked_for_are_refused(bench) -> None:
